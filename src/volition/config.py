@@ -1,0 +1,164 @@
+"""Configs are frozen dataclasses; an experiment is a function (a recipe) that returns one.
+
+    volition train smoke                                      a recipe of ours
+    volition train my_lab.recipes:ours --loop.num-steps 500   any importable function, any field overridden
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from volition.backbones import AnyBackbone, TinyPaliGemma
+from volition.contract import RobotSpec
+from volition.data.transforms import Chain, Transform
+from volition.heads import AnyHead, LSTMHeadConfig
+from volition.policy import Collator, Policy
+from volition.training.train import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """What the policy sees and plans, in control steps."""
+
+    num_obs_steps: int = 4  # T
+    obs_stride: int = 5  # control steps between two observation steps; the policy is asked at this rate
+    action_horizon: int = 10  # H
+    replan_steps: int = 5  # executed before the policy is asked again
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replan_steps <= self.action_horizon:
+            raise ValueError(f"replan_steps={self.replan_steps} must be in 1..action_horizon={self.action_horizon}")
+        if self.num_obs_steps > 1 and self.obs_stride != self.replan_steps:
+            raise ValueError(
+                f"obs_stride={self.obs_stride} must equal replan_steps={self.replan_steps}: with history, the policy "
+                "must see steps as far apart when it acts as when it was trained"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    path: str = ""  # a dataset folder; `volition record` makes one
+    cameras: tuple[str, ...] = ("static", "gripper")
+    state: tuple[str, ...] = ()  # names of the state entries that the policy is given; none by default
+    balance_tasks: bool = True  # every task the same share of the samples
+    task_weights: tuple[tuple[str, float], ...] = ()  # relative to 1
+    blind: bool = False  # cameras blacked out: the control that tells what seeing is worth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything a run needs, and everything a checkpoint remembers."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    window: WindowConfig = field(default_factory=WindowConfig)
+    backbone: AnyBackbone = field(default_factory=TinyPaliGemma)
+    head: AnyHead = field(default_factory=LSTMHeadConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def build(self, robot: RobotSpec, transforms: Transform | None = None, *, pretrained: bool = True) -> Policy:
+        """A policy for this robot. `pretrained=False` leaves the backbone random, for a checkpoint to fill."""
+        unknown = [name for name in self.data.state if name not in robot.state]
+        missing = [name for name in self.data.cameras if name not in robot.image_sizes]
+        if unknown or missing:
+            raise ValueError(
+                f"the recipe asks for state {unknown} and cameras {missing} that the robot does not have; "
+                f"it has state {list(robot.state)} and cameras {list(robot.image_sizes)}"
+            )
+        backbone = self.backbone.build(pretrained=pretrained)
+        state = tuple(robot.state.index(name) for name in self.data.state)
+        head = self.head.build(
+            backbone,
+            robot.action_space,
+            num_obs_steps=self.window.num_obs_steps,
+            horizon=self.window.action_horizon,
+            state_dim=len(state),
+        )
+        collator = Collator(transforms or Chain(), backbone.adapter, self.data.cameras, state)
+        return Policy(backbone, head, collator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What a checkpoint was trained for. Train, eval, serve and export refuse a mismatch and print the difference."""
+
+    robot: RobotSpec
+    window: WindowConfig
+    transforms: Any  # the Transform with its statistics
+
+
+def locate(path: str) -> Any:
+    """'package.module:Name' -> the object."""
+    module, _, name = path.partition(":")
+    if not name:
+        raise ValueError(f"expected 'package.module:function', got {path!r}")
+    found = importlib.import_module(module)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = sorted(n for n in dir(found) if n[0] != "_")
+            raise ValueError(f"{module} has no {part!r}{suggest(part, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def dump(config: Any) -> Any:
+    """Dataclass -> JSON-able tree that names its own types, so that `load` needs no registry."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        kind = type(config)
+        fields = {f.name: dump(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {"type": f"{kind.__module__}:{kind.__qualname__}", **fields}
+    if isinstance(config, dict):
+        return {name: dump(value) for name, value in config.items()}
+    return [dump(x) for x in config] if isinstance(config, list | tuple) else config
+
+
+def load(tree: Any, *, allow: tuple[str, ...] = ()) -> Any:
+    """The inverse of `dump`. Only frozen dataclasses inside `volition` and the packages in `allow` are made.
+
+    A config is data that may come from anybody: any other name is refused before it is imported.
+    """
+    if isinstance(tree, list):
+        return tuple(load(x, allow=allow) for x in tree)
+    if not isinstance(tree, dict):
+        return tree
+    if "type" not in tree:
+        return {name: load(value, allow=allow) for name, value in tree.items()}
+    path = tree["type"]
+    package = str(path).split(":")[0].split(".")[0]
+    if package not in ("volition", *allow):
+        raise ValueError(
+            f"the config names {path!r}, but only types inside 'volition' are loaded; "
+            f"if you trust its origin, pass --allow {package}"
+        )
+    kind = locate(path)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):
+        raise ValueError(f"the config names {path!r}, which must be a frozen dataclass and is {kind!r}")
+    known = [f.name for f in dataclasses.fields(kind)]
+    for name in tree:
+        if name != "type" and name not in known:
+            raise ValueError(f"{path} has no field {name!r}{suggest(name, known)}")
+    return kind(**{name: load(value, allow=allow) for name, value in tree.items() if name != "type"})
+
+
+def read(path: Path, *, allow: tuple[str, ...] = ()) -> Any:
+    """A config file written with `json.dumps(dump(config))`."""
+    if not path.exists():
+        raise ValueError(f"{path} is missing: is {path.parent} a run or a checkpoint of Volition?")
+    try:
+        tree = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} must be JSON: {error}") from error
+    return load(tree, allow=allow)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' or the names that there are: the end of an error message."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(repr, known))}"

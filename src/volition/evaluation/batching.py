@@ -1,0 +1,50 @@
+"""Policy calls of a fixed number of rows, and the proof that a row's answer is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from volition.records import Actor, Observation
+
+
+class FixedBatch:
+    """Asks an actor for `size` rows each time; rows that are missing are copies of the first with a fresh state."""
+
+    def __init__(self, actor: Actor, size: int):
+        self._actor = actor
+        self.size = size
+
+    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+        """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states."""
+        rows = len(observations)
+        assert 1 <= rows <= self.size and len(states) == rows, f"{rows} rows do not fit a batch of {self.size}"
+        missing = self.size - rows
+        filled = [*observations, *[observations[0]] * missing]
+        chunks, after = self._actor.act(filled, [*states, *self._actor.start(missing)])
+        if chunks.ndim != 3 or len(chunks) != self.size or len(after) != self.size:
+            raise ValueError(
+                f"an actor must return chunks [B, H, A] and B states for B={self.size} observations, "
+                f"got {chunks.shape} and {len(after)} states"
+            )
+        return chunks[:rows], after[:rows]
+
+
+def rows_are_independent(actor: Actor, observations: Sequence[Observation], size: int) -> bool:
+    """Whether rows answer the same, to the bit, at other places, beside other neighbours, and alone.
+
+    Tried on `observations` with fresh states and with states that have seen one step, mixed.
+    """
+    assert 1 <= len(observations) <= size
+    policy, rows = FixedBatch(actor, size), range(len(observations))
+    fresh = actor.start(len(observations))
+    first, later = policy.act(observations, fresh)
+    second, _ = policy.act(observations, later)
+    backwards = list(reversed(rows))
+    mixed = [later[i] if i % 2 else actor.start(1)[0] for i in backwards]
+    answers, _ = policy.act([observations[i] for i in backwards], mixed)
+    same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(backwards, answers))
+    alone = (policy.act([observations[i]], actor.start(1))[0][0] for i in {0, rows[-1]})
+    return same and all(np.array_equal(answer, first[i]) for i, answer in zip(sorted({0, rows[-1]}), alone))

@@ -1,0 +1,107 @@
+"""What evaluation runs and what it finds: a Trial goes in, an EpisodeResult comes out.
+
+    Trial(start, commands) --rollout--> EpisodeResult(attempts)      one attempt a command, ended by the first failure
+
+A single task is a trial with one command, a chain one with five, a language swap one whose command is another task's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from volition.records import Env, Start
+
+
+@runtime_checkable
+class Watcher(Env, Protocol):
+    """An environment that can also say which of all its tasks have been done, whatever was asked."""
+
+    def achieved(self) -> frozenset[str]: ...  # every task that was achieved at some step since `begin`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What the policy is told to do, and by which of the environment's wordings (taken modulo their number)."""
+
+    task: str
+    split: str = "validation"
+    wording: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One episode to run. The world stands as `start` says; `commands` are given one after the other."""
+
+    start: Start
+    commands: tuple[Command, ...]
+
+    def __post_init__(self) -> None:
+        if not self.commands:
+            raise ValueError(f"a trial needs at least one command, got none for {self.start}")
+
+    def __str__(self) -> str:
+        tasks = " > ".join(command.task for command in self.commands)
+        scene = f" in scene {self.start.scene}" if self.start.scene else ""
+        return f"{tasks}{scene} from seed {self.start.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What became of one command."""
+
+    task: str
+    instruction: str
+    success: bool
+    num_steps: int
+    achieved: tuple[str, ...] | None = None  # sorted; None where the environment is no Watcher
+    actions: np.ndarray = field(repr=False, compare=False)  # float32[num_steps, A], as executed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeResult:
+    """A trial and what became of each command, up to and with the first that failed."""
+
+    trial: Trial
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def task(self) -> str:
+        return self.trial.commands[0].task
+
+    @property
+    def scene(self) -> str:
+        return self.trial.start.scene
+
+    @property
+    def seed(self) -> int:
+        return self.trial.start.seed
+
+    @property
+    def instruction(self) -> str:
+        return self.attempts[0].instruction
+
+    @property
+    def num_successes(self) -> int:
+        return sum(attempt.success for attempt in self.attempts)
+
+    @property
+    def success(self) -> bool:
+        """Whether every command was obeyed."""
+        return self.num_successes == len(self.trial.commands)
+
+    @property
+    def num_steps(self) -> int:
+        return sum(attempt.num_steps for attempt in self.attempts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the actions."""
+        attempts = [
+            {"task": a.task, "instruction": a.instruction, "success": a.success, "num_steps": a.num_steps}
+            | ({} if a.achieved is None else {"achieved": list(a.achieved)})
+            for a in self.attempts
+        ]
+        start = {"seed": self.seed, "tasks": list(self.trial.start.tasks), "scene": self.scene}
+        return {"start": start, "success": self.success, "num_successes": self.num_successes, "attempts": attempts}

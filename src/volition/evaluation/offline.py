@@ -1,0 +1,120 @@
+"""Dataset metrics: what a policy would have done at every step of recorded episodes, beside what was done.
+
+    Episode --one observation a step, teacher-forced--> Actor.act (stateful) --> chunk, compared with the actions that
+    followed --> OfflineScore
+
+Cheap and useful to find broken data paths; it does not replace closed-loop success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from volition.contract import ActionSpace
+from volition.evaluation.statistics import Estimate, bootstrap_mean
+from volition.records import Actor, Episode, Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineScore:
+    """Errors of the first action of every chunk, in robot units, and of the whole chunk.
+
+    Intervals are over episodes. `constant_mae` is the error of always answering with the dimension's median action:
+    a policy that has learned something is below it.
+    """
+
+    mae: dict[str, Estimate]  # continuous dimension -> mean absolute error
+    constant_mae: dict[str, float]
+    accuracy: dict[str, Estimate]  # binary dimension -> share on the right side of its middle
+    constant_accuracy: dict[str, float]
+    chunk_mae: tuple[float, ...]  # entry k: mean over the continuous dimensions, k steps ahead
+    num_steps: int
+    num_episodes: int
+
+    def to_json(self) -> dict[str, Any]:
+        show = lambda e: {"value": e.value, "interval": list(e.interval)}
+        return {
+            "mae": {name: show(e) for name, e in self.mae.items()},
+            "constant_mae": self.constant_mae,
+            "accuracy": {name: show(e) for name, e in self.accuracy.items()},
+            "constant_accuracy": self.constant_accuracy,
+            "chunk_mae": list(self.chunk_mae),
+            "num_steps": self.num_steps,
+            "num_episodes": self.num_episodes,
+        }
+
+
+def offline_metrics(
+    actor: Actor, episodes: Sequence[Episode], space: ActionSpace, *, wording: int = 0, batch: int = 8
+) -> OfflineScore:
+    """Ask `actor` at every step of every episode, `batch` episodes at a time."""
+    if not episodes or any(len(episode) == 0 for episode in episodes):
+        raise ValueError("offline metrics need at least one episode, and no empty one")
+    predicted: list[np.ndarray] = []
+    for first in range(0, len(episodes), batch):
+        predicted.extend(_predict(actor, episodes[first : first + batch], wording))
+    actual = [episode.actions(np.arange(len(episode))) for episode in episodes]
+    if predicted[0].shape[2] != space.dim or actual[0].shape[1] != space.dim:
+        raise ValueError(
+            f"policy, dataset and action space must have the same dimensions, got {predicted[0].shape[2]}, "
+            f"{actual[0].shape[1]} and {space.dim}"
+        )
+    return _score(predicted, actual, space)
+
+
+def _predict(actor: Actor, episodes: Sequence[Episode], wording: int) -> list[np.ndarray]:
+    """A chunk for every step: float32[steps, H, A] an episode. Episodes that have ended leave the batch."""
+    chunks: list[list[np.ndarray]] = [[] for _ in episodes]
+    states = actor.start(len(episodes))
+    for step in range(max(len(episode) for episode in episodes)):
+        alive = [i for i, episode in enumerate(episodes) if step < len(episode)]
+        observations = [_observe(episodes[i], step, wording) for i in alive]
+        answers, after = actor.act(observations, [states[i] for i in alive])
+        for i, answer, state in zip(alive, answers, after):
+            chunks[i].append(answer)
+            states[i] = state
+    return [np.stack(rows) for rows in chunks]
+
+
+def _observe(episode: Episode, step: int, wording: int) -> Observation:
+    steps = np.array([step])
+    instruction = episode.instructions[wording % len(episode.instructions)]
+    return Observation(images=episode.images(steps), state=episode.states(steps), instruction=instruction)
+
+
+def _score(predicted: Sequence[np.ndarray], actual: Sequence[np.ndarray], space: ActionSpace) -> OfflineScore:
+    continuous, binary = list(space.continuous), list(space.binary)
+    names = [dimension.name for dimension in space.dimensions]
+    middle = np.array([(d.low + d.high) / 2.0 for d in space.dimensions])
+    errors = [np.abs(chunks[:, 0] - actions) for chunks, actions in zip(predicted, actual)]
+    right = [(chunks[:, 0] > middle) == (actions > middle) for chunks, actions in zip(predicted, actual)]
+    everything = np.concatenate(list(actual))
+    constant = np.median(everything, axis=0)
+    share_high = (everything > middle).mean(axis=0)
+    horizon = predicted[0].shape[1]
+    ahead = [_chunk_error(predicted, actual, k, continuous) for k in range(horizon)] if continuous else []
+    return OfflineScore(
+        mae={names[i]: bootstrap_mean([float(e[:, i].mean()) for e in errors]) for i in continuous},
+        constant_mae={names[i]: float(np.abs(everything[:, i] - constant[i]).mean()) for i in continuous},
+        accuracy={names[i]: bootstrap_mean([float(r[:, i].mean()) for r in right]) for i in binary},
+        constant_accuracy={names[i]: float(max(share_high[i], 1.0 - share_high[i])) for i in binary},
+        chunk_mae=tuple(value for value in ahead if value is not None),
+        num_steps=len(everything),
+        num_episodes=len(actual),
+    )
+
+
+def _chunk_error(
+    predicted: Sequence[np.ndarray], actual: Sequence[np.ndarray], ahead: int, dimensions: list[int]
+) -> float | None:
+    """Mean error of entry `ahead` against the action so many steps later; None where no episode is long enough."""
+    errors = [
+        np.abs(chunks[: len(actions) - ahead, ahead] - actions[ahead:])[:, dimensions].ravel()
+        for chunks, actions in zip(predicted, actual)
+        if len(actions) > ahead
+    ]
+    return float(np.concatenate(errors).mean()) if errors else None

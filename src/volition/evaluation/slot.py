@@ -1,0 +1,141 @@
+"""One environment and what it can be asked to do; lives in a worker process.
+
+    Begin -> Moment      stand as the trial says (or go on, in a chain), take the command, look
+    Play  -> Moment      execute actions, stop at success, look only if more is to come
+    Replay -> Film       repeat recorded actions and film them
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from volition.evaluation.episodes import Command, Trial, Watcher
+from volition.records import Env, Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """Give command number `index`; the world is reset only before the first."""
+
+    trial: Trial
+    index: int
+
+    def __str__(self) -> str:
+        return f"'{self.trial}', command {self.index + 1}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """Execute `actions` float[n, A]; `last` says that nobody will look afterwards."""
+
+    trial: Trial
+    actions: np.ndarray
+    last: bool
+
+    def __str__(self) -> str:
+        return f"'{self.trial}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Repeat the actions of every attempt, one float[n, A] each."""
+
+    trial: Trial
+    actions: tuple[np.ndarray, ...]
+    every: int
+
+    def __str__(self) -> str:
+        return f"the replay of '{self.trial}'"
+
+
+Request: TypeAlias = Begin | Play | Replay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Where an attempt stands. `observation` is None when it is over."""
+
+    observation: Observation | None
+    instruction: str
+    num_executed: int
+    success: bool
+    achieved: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Frames of an episode in order, uint8[n, height, width, 3], and whether it ended as recorded."""
+
+    frames: np.ndarray
+    success: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    traceback: str
+
+
+class Slot:
+    """An environment and the command it is under."""
+
+    def __init__(self, env: Any):
+        self._env: Env = env
+        self._instruction = ""
+
+    def answer(self, request: Request) -> Moment | Film:
+        match request:
+            case Begin():
+                return self._begin(request)
+            case Play():
+                return self._play(request)
+            case Replay():
+                return self._replay(request)
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _begin(self, request: Begin) -> Moment:
+        if request.index == 0:
+            self._env.reset(request.trial.start)
+        self._take(request.trial.commands[request.index])
+        return self._moment(0, success=False, last=False)
+
+    def _play(self, request: Play) -> Moment:
+        num_executed, success = 0, False
+        while num_executed < len(request.actions) and not success:
+            success = self._env.step(request.actions[num_executed])
+            num_executed += 1
+        return self._moment(num_executed, success=success, last=success or request.last)
+
+    def _replay(self, request: Replay) -> Film:
+        frames, success, step = [], False, 0
+        self._env.reset(request.trial.start)
+        for command, actions in zip(request.trial.commands, request.actions):
+            self._take(command)
+            success = False
+            for action in actions:
+                if step % request.every == 0:
+                    frames.append(self._env.frame())
+                success = self._env.step(action)
+                step += 1
+        frames.append(self._env.frame())
+        return Film(frames=np.stack(frames), success=success)
+
+    def _take(self, command: Command) -> None:
+        wordings = self._env.instructions(command.task, command.split)
+        if not wordings:
+            raise ValueError(f"the environment has no {command.split!r} wording of the task {command.task!r}")
+        self._instruction = wordings[command.wording % len(wordings)]
+        self._env.begin(command.task)
+
+    def _moment(self, num_executed: int, *, success: bool, last: bool) -> Moment:
+        return Moment(
+            observation=None if last else self._env.observe(self._instruction),
+            instruction=self._instruction,
+            num_executed=num_executed,
+            success=success,
+            achieved=tuple(sorted(self._env.achieved())) if last and isinstance(self._env, Watcher) else None,
+        )
