@@ -1,8 +1,9 @@
 """Vision-language models as bodies of policies."""
 
 from volition.backbones.base import Adapter, Backbone, Encoded
+from volition.backbones.hub import HubBackbone
 from volition.backbones.tiny import TinyPaliGemma, TinySmolVLM
 
-AnyBackbone = TinyPaliGemma | TinySmolVLM
+AnyBackbone = TinyPaliGemma | TinySmolVLM | HubBackbone
 
-__all__ = ["Adapter", "AnyBackbone", "Backbone", "Encoded", "TinyPaliGemma", "TinySmolVLM"]
+__all__ = ["Adapter", "AnyBackbone", "Backbone", "Encoded", "HubBackbone", "TinyPaliGemma", "TinySmolVLM"]

@@ -134,6 +134,21 @@ class Backbone(nn.Module):
     def encode(self, batch: Batch) -> Encoded:
         return Encoded(self, batch)
 
+    def hub_state(self) -> dict[str, Tensor]:
+        """The model's weights under Hugging Face's own names: they open with plain `transformers`.
+
+        The learned tokens stay out, and a tensor that is tied to another appears once.
+        """
+        wrapped = next(name for name, module in self.model.named_modules() if module is self.embedding)
+        state: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, value in self.model.state_dict(keep_vars=True).items():
+            if value is self.embedding.new or id(value) in seen:
+                continue
+            seen.add(id(value))
+            state[name.replace(f"{wrapped}.base.", f"{wrapped}.")] = value.detach()
+        return state
+
     def hidden(self, batch: Batch) -> Float[Tensor, "N L D"]:
         cameras = [normalise(x.flatten(0, 1), self.adapter.image_size) for x in batch.images.values()]
         inputs = {name: x for name, x in batch.inputs.items() if name != "readout_positions"}

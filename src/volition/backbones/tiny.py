@@ -76,9 +76,7 @@ class _TinyConfig:
     ) -> Backbone:
         # Eager attention: the fused kernel's bfloat16 backward is six times slower than its float32 one on a CPU.
         model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
-        if pretrained and self.weights:
-            model.load_state_dict(load_file(weights_path(self.weights)), strict=True)
-            model.tie_weights()
+        answer = _load(model, weights_path(self.weights)) if pretrained and self.weights else None
         chosen = adapter(
             tiny_tokenizer(),
             image_token_id=SPECIAL.index("<image>"),
@@ -87,7 +85,11 @@ class _TinyConfig:
             first_new_id=len(vocabulary()),
             num_readouts=self.num_readouts,
         )
-        return Backbone(model, chosen, autocast=torch.bfloat16 if self.bfloat16 else None)
+        backbone = Backbone(model, chosen, autocast=torch.bfloat16 if self.bfloat16 else None)
+        if answer is not None:
+            # The action token starts as the token that began an answer in pretraining.
+            backbone.embedding.new.data.copy_(answer.expand(self.num_readouts, -1))
+        return backbone
 
     def _text(self, **family: Any) -> dict[str, Any]:
         return dict(
@@ -148,6 +150,18 @@ class TinySmolVLM(_TinyConfig):
             tie_word_embeddings=True,
         )
         return self._finish(SmolVLM, config, tokens, pretrained=pretrained)
+
+
+def _load(model: Any, path: Path) -> torch.Tensor:
+    """Fill the model, strictly; returns the embedding of the token that begins an answer, [1, D]."""
+    state = load_file(path)
+    answer = state.pop("new_tokens")
+    missing, unknown = model.load_state_dict(state, strict=False)
+    tied = [name for name in missing if name not in model.all_tied_weights_keys]
+    if tied or unknown:
+        raise ValueError(f"{path} must fit the configured model: missing {tied[:5]}, unknown {unknown[:5]}")
+    model.tie_weights()
+    return answer
 
 
 def weights_path(name: str) -> Path:

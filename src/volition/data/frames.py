@@ -1,7 +1,7 @@
 """The frame cache on disk: every frame of a dataset, decoded, as one flat file a camera that is mapped into memory.
 
-    FOLDER/frames.json          which dataset (key), how many frames, the cameras' sizes; written last
-    FOLDER/CAMERA.u8            uint8[frames, height, width, 3]
+FOLDER/frames.json          which dataset (key), how many frames, the cameras' sizes; written last
+FOLDER/CAMERA.u8            uint8[frames, height, width, 3]
 """
 
 from __future__ import annotations
@@ -32,21 +32,32 @@ class FrameWriter:
         self._files: dict[str, BinaryIO] = {}
         for camera, (height, width) in self.sizes.items():
             file = (folder / f"{camera}.u8").open("ab")
-            expected = num_frames * height * width * 3
-            if file.tell() < expected:
+            if file.tell() < num_frames * height * width * 3:
                 raise ValueError(
-                    f"{file.name} must hold {expected} bytes ({num_frames} frames) but has {file.tell()}; "
-                    f"delete {folder} to have it made anew from the dataset"
+                    f"{file.name} must hold {num_frames} frames {height}x{width}, but has only {file.tell()} bytes"
                 )
-            file.truncate(expected)
             self._files[camera] = file
+        self.truncate(num_frames)
+
+    def truncate(self, num_frames: int) -> None:
+        """Drop everything after the first `num_frames` frames."""
+        for camera, (height, width) in self.sizes.items():
+            self._files[camera].truncate(num_frames * height * width * 3)
+            self._files[camera].seek(0, 2)
 
     def append(self, camera: str, frames: np.ndarray) -> None:
         """uint8[n, height, width, 3]"""
         expected = (*self.sizes[camera], 3)
         if frames.shape[1:] != expected or frames.dtype != np.uint8:
-            raise ValueError(f"frames of {camera!r} must be uint8{list(expected)}, got {frames.dtype}{frames.shape[1:]}")
+            raise ValueError(
+                f"frames of {camera!r} must be uint8{list(expected)}, got {frames.dtype}{frames.shape[1:]}"
+            )
         self._files[camera].write(np.ascontiguousarray(frames).data)
+
+    def count(self, camera: str) -> int:
+        """How many frames the camera has so far."""
+        height, width = self.sizes[camera]
+        return self._files[camera].tell() // (height * width * 3)
 
     def append_file(self, camera: str, path: Path) -> None:
         with path.open("rb") as source:
@@ -69,7 +80,9 @@ class FrameWriter:
     def __enter__(self) -> FrameWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -87,6 +100,8 @@ def open_frames(folder: Path, key: str) -> dict[str, np.memmap] | None:
     for camera, (height, width) in index["cameras"].items():
         path, shape = folder / f"{camera}.u8", (index["frames"], height, width, 3)
         if not path.is_file() or path.stat().st_size != int(np.prod(shape)):
-            raise ValueError(f"{path} must hold {index['frames']} frames {height}x{width}; delete {folder} and try again")
+            raise ValueError(
+                f"{path} must hold {index['frames']} frames {height}x{width}; delete {folder} and try again"
+            )
         found[camera] = np.memmap(path, np.uint8, "r", shape=shape)
     return found

@@ -109,7 +109,9 @@ _PANDAS_INDEX = (
 def statistics_to_json(statistics: Statistics, *, image: bool) -> dict[str, Any]:
     """Statistic -> list; those of images have the shape [3][1][1], `count` is a list of one everywhere."""
     tree = dataclasses.asdict(statistics)
-    shaped = {name: [[[value]] for value in row] if image else list(row) for name, row in tree.items() if name != "count"}
+    shaped = {
+        name: [[[value]] for value in row] if image else list(row) for name, row in tree.items() if name != "count"
+    }
     return {**shaped, "count": [statistics.count]}
 
 

@@ -68,7 +68,8 @@ def write_shard(root: Path, info: dict[str, Any], staged: Sequence[Staged], plac
         with replacing(root / layout.VIDEO_PATH.format(video_key=key, **place.indices)) as path:
             join_videos(parts, [episode.length for episode in staged], path, fps=fps)
     rows = [
-        _episode_row(episode, place, place.first_episode + i, int(starts[i]), keys, fps) for i, episode in enumerate(staged)
+        _episode_row(episode, place, place.first_episode + i, int(starts[i]), keys, fps)
+        for i, episode in enumerate(staged)
     ]
     with replacing(root / layout.EPISODES_PATH.format(**place.indices)) as path:
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -122,7 +123,9 @@ def column_values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _write_data(path: Path, columns: list[str], staged: Sequence[Staged], place: Place, task_index: dict[str, int]) -> None:
+def _write_data(
+    path: Path, columns: list[str], staged: Sequence[Staged], place: Place, task_index: dict[str, int]
+) -> None:
     writer: pq.ParquetWriter | None = None
     frame = place.first_frame
     try:

@@ -120,7 +120,10 @@ def _write(folder: Path, episode: EpisodeData, spec: RobotSpec, config: LeRobotC
             (folder / f"{camera}.u8").write_bytes(np.ascontiguousarray(frames).data)
     pq.write_table(_table(episode, config, fps), folder / FRAMES)
     statistics = {
-        **{layout.image_key(c): layout.statistics_to_json(image_statistics(f), image=True) for c, f in episode.images.items()},
+        **{
+            layout.image_key(c): layout.statistics_to_json(image_statistics(f), image=True)
+            for c, f in episode.images.items()
+        },
         layout.STATE: layout.statistics_to_json(vector_statistics(episode.states), image=False),
         layout.ACTION: layout.statistics_to_json(vector_statistics(episode.actions), image=False),
     }

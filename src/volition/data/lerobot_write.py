@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,8 @@ from volition.data.lerobot_shard import (
 from volition.data.lerobot_stage import EpisodeData, LeRobotConfig, fps_of, stage
 from volition.data.spec import spec_from_json, spec_to_json
 
+logger = logging.getLogger(__name__)
+
 
 class LeRobotWriter:
     """Open one with `create` or `resume`; use it as a context, or call `close`."""
@@ -58,7 +61,9 @@ class LeRobotWriter:
     ) -> LeRobotWriter:
         """Begin a dataset in a folder that does not exist or is empty. `note` is JSON, kept for the caller."""
         if root.exists() and any(root.iterdir()):
-            raise ValueError(f"{root} must not exist or be empty to begin a dataset; resume it, or choose another folder")
+            raise ValueError(
+                f"{root} must not exist or be empty to begin a dataset; resume it, or choose another folder"
+            )
         about = {
             "format": 1,
             "spec": spec_to_json(spec),
@@ -157,7 +162,9 @@ class LeRobotWriter:
     def __enter__(self) -> LeRobotWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _recover(self) -> list[Staged]:
@@ -177,12 +184,16 @@ class LeRobotWriter:
     def _open_frames(self) -> FrameWriter | None:
         if not self.config.keep_frames:
             return None
-        sizes = self.spec.image_sizes
-        return FrameWriter(self.root / layout.FRAMES, sizes, num_frames=int(self._info["total_frames"]))
+        folder, total = self.root / layout.FRAMES, int(self._info["total_frames"])
+        if total and not folder.is_dir():
+            logger.warning("%s is gone: going on without it; training will decode the dataset once", folder)
+            return None
+        return FrameWriter(folder, self.spec.image_sizes, num_frames=total)
 
     def _append_frames(self) -> None:
         if self._frames is None:
             return
+        self._frames.truncate(int(self._info["total_frames"]))  # an earlier attempt may have failed half-way
         for staged in self._staged:
             for camera in self.spec.image_sizes:
                 self._frames.append_file(camera, staged.folder / f"{camera}.u8")

@@ -1,7 +1,7 @@
 """Frames to bytes and back: PNG or JPEG per frame, H.264 per episode.
 
-    frames uint8[n, height, width, 3] --write_video--> one small file --join_videos--> many episodes in one file
-    read_video(path, times) -> frames at those times;  scan_video(path) -> every frame in order
+frames uint8[n, height, width, 3] --write_video--> one small file --join_videos--> many episodes in one file
+read_video(path, times) -> frames at those times;  scan_video(path) -> every frame in order
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def encode_image(frame: np.ndarray, kind: str) -> bytes:
     if kind == "png":
         Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
     elif kind == "jpeg":
-        Image.fromarray(frame).save(buffer, "JPEG", quality=95)
+        Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0)
     else:
         raise ValueError(f"image kind must be 'png' or 'jpeg', got {kind!r}")
     return buffer.getvalue()
@@ -55,7 +55,9 @@ def write_video(path: Path, frames: np.ndarray, *, fps: int, keyframe_interval: 
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            # Converted here: left to the encoder, the same small pictures came out different now and then.
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
 
 

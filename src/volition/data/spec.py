@@ -1,6 +1,6 @@
 """A RobotSpec as JSON and back: a dataset carries what its actions and observations mean.
 
-    RobotSpec --spec_to_json--> dict in meta/volition.json --spec_from_json--> RobotSpec
+RobotSpec --spec_to_json--> dict in meta/volition.json --spec_from_json--> RobotSpec
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a dataset's numbers look like: mean, spread, range and quantiles, per dimension, in one pass over any size.
 
-    for block in blocks: running.update(block)      float[n, D]
-    running.result() -> Statistics                  one number per dimension and kind
-    image_statistics(frames) -> Statistics          per colour channel, in [0, 1]
+for block in blocks: running.update(block)      float[n, D]
+running.result() -> Statistics                  one number per dimension and kind
+image_statistics(frames) -> Statistics          per colour channel, in [0, 1]
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ class FixedBatch:
     def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
         """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states."""
         rows = len(observations)
-        assert 1 <= rows <= self.size and len(states) == rows, f"{rows} rows do not fit a batch of {self.size}"
+        assert 1 <= rows <= self.size, f"{rows} rows do not fit a batch of {self.size}"
+        assert len(states) == rows, f"{rows} observations, but {len(states)} states"
         missing = self.size - rows
         filled = [*observations, *[observations[0]] * missing]
-        chunks, after = self._actor.act(filled, [*states, *self._actor.start(missing)])
+        chunks, after = self._actor.act(filled, [*states, *(self._actor.start(missing) if missing else [])])
         if chunks.ndim != 3 or len(chunks) != self.size or len(after) != self.size:
             raise ValueError(
                 f"an actor must return chunks [B, H, A] and B states for B={self.size} observations, "
@@ -42,9 +43,9 @@ def rows_are_independent(actor: Actor, observations: Sequence[Observation], size
     fresh = actor.start(len(observations))
     first, later = policy.act(observations, fresh)
     second, _ = policy.act(observations, later)
-    backwards = list(reversed(rows))
-    mixed = [later[i] if i % 2 else actor.start(1)[0] for i in backwards]
-    answers, _ = policy.act([observations[i] for i in backwards], mixed)
-    same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(backwards, answers))
-    alone = (policy.act([observations[i]], actor.start(1))[0][0] for i in {0, rows[-1]})
-    return same and all(np.array_equal(answer, first[i]) for i, answer in zip(sorted({0, rows[-1]}), alone))
+    turned = [rows[-1], *rows[:-1]]  # every row at another place
+    mixed = [later[i] if i % 2 else actor.start(1)[0] for i in turned]
+    answers, _ = policy.act([observations[i] for i in turned], mixed)
+    same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(turned, answers))
+    alone = [policy.act([observations[i]], actor.start(1))[0][0] for i in (0, rows[-1])]
+    return same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))

@@ -68,7 +68,7 @@ def encode_mp4(frames: np.ndarray, *, fps: int = 15, hold: int = 10) -> bytes:
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ValueError(f"h264 needs frames with even sides, got {frames.shape[2]} x {frames.shape[1]}")
     buffer = io.BytesIO()
-    with av.open(buffer, mode="w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(buffer, mode="w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "26", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.thread_count = 1  # the same bytes on every machine
@@ -93,7 +93,8 @@ def film_strip(frames: np.ndarray, *, count: int = 6, height: int = 120, gap: in
     width = round(height * frames.shape[2] / frames.shape[1])
     strip = Image.new("RGB", (len(chosen) * (width + gap) - gap, height), "white")
     for place, frame in enumerate(chosen):
-        strip.paste(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS), (place * (width + gap), 0))
+        small = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
+        strip.paste(small, (place * (width + gap), 0))
     buffer = io.BytesIO()
     strip.save(buffer, format="JPEG", quality=quality, optimize=True)
     return buffer.getvalue()

@@ -1,8 +1,8 @@
 """One environment and what it can be asked to do; lives in a worker process.
 
-    Begin -> Moment      stand as the trial says (or go on, in a chain), take the command, look
-    Play  -> Moment      execute actions, stop at success, look only if more is to come
-    Replay -> Film       repeat recorded actions and film them
+Begin -> Moment      stand as the trial says (or go on, in a chain), take the command, look
+Play  -> Moment      execute actions, stop at success, look only if more is to come
+Replay -> Film       repeat recorded actions and film them
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def wilson(successes: int, count: int, confidence: float = CONFIDENCE) -> Estima
     """Wilson's interval of a rate; right also for few outcomes and for rates of 0 and 1."""
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"a rate needs 0 <= successes <= count and count >= 1, got {successes} of {count}")
-    low, high = _wilson_bounds(successes / count, count, confidence)
+    low, high = _wilson_bounds(successes / count, float(count), confidence)
     return Estimate(value=successes / count, low=low, high=high, count=count)
 
 
@@ -83,7 +83,7 @@ def mean_over_tasks(outcomes: Mapping[str, Sequence[bool]], confidence: float = 
 
 
 def bootstrap_mean(
-    values: Sequence[float],
+    values: Sequence[float | int],
     groups: Sequence[str] = (),
     *,
     confidence: float = CONFIDENCE,

@@ -1,6 +1,6 @@
 """Single tasks: which episodes to run, and what the results say, per task and over all.
 
-    task_trials(tasks, num_starts) --rollout.evaluate--> results --score_tasks--> SuiteScore
+task_trials(tasks, num_starts) --rollout.evaluate--> results --score_tasks--> SuiteScore
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     Workers.send(slot, Begin | Play | Replay) --pipe--> Slot --> Moment | Film --pipe--> Workers.receive()
 
-A worker is a fresh interpreter that never imports torch and never re-runs the caller's script, so no `__main__` guard is
-needed. Its environments share one GL context. An error in a worker arrives here with its traceback; a dead or silent
-worker is an error, never a wait without end.
+A worker is a fresh interpreter that never imports torch and never re-runs the caller's script, so no `__main__` guard
+is needed. Its environments share one GL context. An error in a worker arrives here with its traceback; a dead or
+silent worker is an error, never a wait without end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from volition.evaluation.slot import Failure, Film, Moment, Request, Slot
 from volition.records import Env
@@ -31,18 +31,8 @@ Reply: TypeAlias = Moment | Film
 EnvFactory: TypeAlias = Callable[[], Env]
 
 
-class Pool(Protocol):
-    """Slots that are told what to do and answer later, in any order."""
-
-    num_slots: int
-
-    def send(self, slot: int, request: Request) -> None: ...
-    def receive(self) -> list[tuple[int, Reply]]: ...  # blocks until there is at least one
-    def close(self) -> None: ...
-
-
 class InProcess:
-    """A Pool without processes: for debugging and for environments that cannot be moved."""
+    """The same slots without processes: for debugging and for environments that cannot be moved."""
 
     def __init__(self, factory: EnvFactory, num_slots: int):
         self.num_slots = num_slots
@@ -64,7 +54,7 @@ class InProcess:
 
 
 class Workers:
-    """A Pool of processes. Slot i lives in process i modulo `num_workers`."""
+    """Slots in processes. Slot i lives in process i modulo `num_workers`."""
 
     def __init__(self, factory: EnvFactory, num_workers: int, slots_per_worker: int, patience_seconds: float):
         self.num_slots = num_workers * slots_per_worker
@@ -84,7 +74,7 @@ class Workers:
         ours, theirs = Pipe()
         command = [sys.executable, "-m", "volition.evaluation.workers", str(theirs.fileno())]
         # One thread a worker: the policy and the other workers want the remaining cores.
-        threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = os.environ | threads | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with theirs:
             self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment))
@@ -146,6 +136,9 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+Pool: TypeAlias = InProcess | Workers
 
 
 def open_pool(factory: EnvFactory, *, num_workers: int, slots_per_worker: int, patience_seconds: float) -> Pool:

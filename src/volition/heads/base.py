@@ -57,9 +57,11 @@ class ActionLoss:
     ) -> Loss:
         wanted = target.actions[..., list(space.continuous)]
         opened = (target.actions[..., list(space.binary)] > 0).float()  # label 1 = open
-        error = masked_mean(self._distance(continuous, wanted).mean(-1), target.mask)
-        metrics = {"action_loss": error.detach(), "mae": masked_mean((continuous - wanted).abs().mean(-1), target.mask)}
-        total = error
+        total, metrics = continuous.new_zeros(()), {}
+        if space.continuous:
+            total = masked_mean(self._distance(continuous, wanted).mean(-1), target.mask)
+            mae = masked_mean((continuous - wanted).abs().mean(-1), target.mask)
+            metrics = {"action_loss": total, "mae": mae}
         if space.binary:
             bce = F.binary_cross_entropy_with_logits(logits, opened, reduction="none").mean(-1)
             binary = masked_mean(bce, target.mask)
@@ -86,16 +88,20 @@ class ActionOutput(nn.Module):
         super().__init__()
         self.space, self.horizon = space, horizon
         self.hidden = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
-        self.continuous = nn.Linear(hidden, horizon * len(space.continuous))
-        self.binary = nn.Linear(hidden, horizon * len(space.binary))
+        self.continuous = nn.Linear(hidden, horizon * len(space.continuous)) if space.continuous else None
+        self.binary = nn.Linear(hidden, horizon * len(space.binary)) if space.binary else None
 
     def forward(
         self, features: Float[Tensor, "B T F"]
     ) -> tuple[Float[Tensor, "B T H C"], Float[Tensor, "B T H G"]]:
         hidden = self.hidden(features)
-        continuous = torch.tanh(self.continuous(hidden)).unflatten(-1, (self.horizon, -1))
-        binary = self.binary(hidden).unflatten(-1, (self.horizon, len(self.space.binary)))
-        return continuous, binary
+        return torch.tanh(self._steps(self.continuous, hidden)), self._steps(self.binary, hidden)
+
+    def _steps(self, layer: nn.Linear | None, hidden: Float[Tensor, "B T F"]) -> Float[Tensor, "B T H X"]:
+        """No layer: a space without such dimensions."""
+        if layer is None:
+            return hidden.new_zeros(*hidden.shape[:2], self.horizon, 0)
+        return layer(hidden).unflatten(-1, (self.horizon, -1))
 
     def assemble(
         self, continuous: Float[Tensor, "B H C"], logits: Float[Tensor, "B H G"]

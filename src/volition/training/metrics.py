@@ -18,7 +18,7 @@ class MetricsFile:
         aside.replace(path)
         self._file = path.open("a")
 
-    def write(self, metrics: Mapping[str, float]) -> None:
+    def write(self, metrics: Mapping[str, float | int]) -> None:
         self._file.write(json.dumps(dict(metrics)) + "\n")
         self._file.flush()
 
@@ -29,11 +29,11 @@ class MetricsFile:
         self._file.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float | int]]:
     return list(_lines(path))
 
 
-def _lines(path: Path) -> list[dict[str, float]]:
+def _lines(path: Path) -> list[dict[str, float | int]]:
     """Whole lines only: a killed run may have left half of one."""
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:

@@ -60,7 +60,7 @@ class Trainer:
         return cls(policy, make_optimizer(policy, config.optim))
 
 
-def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[dict[str, float]]:
+def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[dict[str, float | int]]:
     """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs, saves, evaluates."""
     policy, optimizer, device = trainer.policy.train(), trainer.optimizer, trainer.policy.backbone.device
     losses: list[torch.Tensor] = []

@@ -9,15 +9,16 @@ Angles are radians; Euler angles turn about the fixed axes x, then y, then z (as
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
+
+from volition.envs.desk.gl import mujoco
 
 JOINT_LOW = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 JOINT_HIGH = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
-HOME = np.array([0.0, -0.35, 0.0, -2.1, 0.0, 1.75, 0.0])
+HOME = np.array([1.0413, -0.0147, 0.1409, -2.6590, 0.0043, 2.6444, 0.3930])  # tcp at (-0.04, -0.10, 0.66), pointing down
 FINGER_OPEN = 0.04  # metres a finger
 
-BASE_POSITION = (-0.22, -0.56, 0.36)
+BASE_POSITION = (-0.2, -0.49, 0.55)
 _TOOL_LENGTH = 0.135  # metres from the flange's hand frame to the point between the finger tips
 
 # A joint's frame in the frame of the joint before it: position and quaternion (w, x, y, z), unnormalised.
@@ -34,10 +35,10 @@ _LINKS = (
 _CAPSULES: tuple[tuple[tuple[str, float], ...], ...] = (
     (("0 0 -0.15 0 0 0", 0.06),),
     (("0 0 0 0 -0.13 0", 0.06),),
-    (("0 0 -0.13 0 0 0", 0.055), ("0 0 0 0.0825 0 0", 0.055)),
-    (("0 0 0 -0.0825 0.1 0", 0.055),),
-    (("0 0 -0.24 0 0 0", 0.048),),
-    (("0 0 0 0.088 0 0", 0.045),),
+    (("0 0 -0.13 0 0 0", 0.05), ("0 0 0 0.0825 0 0", 0.05)),
+    (("0 0 0 -0.0825 0.1 0", 0.05),),
+    (("0 0 -0.24 0 0 0", 0.042),),
+    (("0 0 0 0.088 0 0", 0.042),),
     (("0 0 0.03 0 0 0.075", 0.038),),
 )
 _MASSES = (2.9, 2.7, 2.6, 2.4, 2.6, 1.5, 0.7)
@@ -48,8 +49,8 @@ def arm_body() -> str:
     x, y, z = BASE_POSITION
     text = (
         f'<body name="link0" pos="{x} {y} {z}" childclass="robot">'
-        f'<geom type="capsule" fromto="0 0 0.02 0 0 0.2" size="0.07"/>'
-        f'<geom type="cylinder" class="look" fromto="0 0 0 0 0 {-z}" size="0.09" material="pedestal"/>'
+        '<geom type="capsule" fromto="0 0 0.04 0 0 0.2" size="0.065" material="arm"/>'
+        f'<geom type="cylinder" class="look" fromto="0 0 0 0 0 {-z}" size="0.055" material="pedestal"/>'
     )
     for index, (position, quaternion) in enumerate(_LINKS):
         low, high = JOINT_LOW[index], JOINT_HIGH[index]
@@ -73,13 +74,13 @@ def _hand() -> str:
         '<body name="hand" pos="0 0 0.107" quat="0.9238795 0 0 -0.3826834" gravcomp="1">'
         '<geom type="box" pos="0 0 0.022" size="0.022 0.062 0.022" mass="0.6" material="hand"/>'
         f'<site name="tcp" pos="0 0 {_TOOL_LENGTH}" size="0.005" group="4"/>'
-        '<camera name="gripper" pos="-0.085 0 0.005" xyaxes="0 -1 0 0.93 0 0.37" fovy="75"/>'
+        '<camera name="gripper" pos="-0.085 0 0.005" xyaxes="0 1 0 0.915 0 -0.403" fovy="64"/>'
     )
     for name, quaternion in (("finger_left", "1 0 0 0"), ("finger_right", "0 0 0 1")):
         text += (
             f'<body name="{name}" quat="{quaternion}" gravcomp="1">'
             f'<joint name="{name}" type="slide" axis="0 1 0" range="0 {FINGER_OPEN}" armature="0.1" damping="10"/>'
-            f'<geom type="box" class="pad" pos="0 0.005 {_TOOL_LENGTH - 0.036}" size="0.009 0.005 0.046" mass="0.05"/>'
+            f'<geom type="box" class="pad" pos="0 0.005 {_TOOL_LENGTH - 0.036}" size="0.010 0.005 0.046" mass="0.05"/>'
             "</body>"
         )
     return text + "</body>"

@@ -1,0 +1,153 @@
+"""The desk as an environment with tasks: what recording, evaluation and the demo step.
+
+    env = DeskEnv(DeskConfig(shift=DEMO))
+    env.reset(Start(seed=0, tasks=("open_drawer",), scene="A"))
+    env.begin("open_drawer")                       # the judge remembers this moment
+    while not env.step(policy(env.observe("pull out the drawer under the table"))): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from volition.contract import Camera, RobotSpec, relative_arm_7d
+from volition.envs.desk import expert, language
+from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES, METRES_PER_UNIT, RADIANS_PER_UNIT, Desk
+from volition.envs.desk.expert import DemonstrationConfig
+from volition.envs.desk.scene import CONTROL_HZ
+from volition.envs.desk.starts import NONE, ShiftRange, sample
+from volition.envs.desk.state import SCENES, Snapshot
+from volition.envs.desk.tasks import TASKS, done, judge
+from volition.records import Observation, Start
+
+STATE_NAMES = (
+    *("tcp_x", "tcp_y", "tcp_z", "tcp_roll", "tcp_pitch", "tcp_yaw", "gripper_width"),
+    *(f"joint_{i}" for i in range(1, 8)),
+    "gripper_action",
+)
+FILM_SIZE = (200, 200)
+_PREPARE_STEPS = 120  # a scripted lift takes some 20; one that takes longer has failed
+_PREPARE_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskConfig:
+    """What a `DeskEnv` draws, where it starts and how its demonstrations vary."""
+
+    image_sizes: dict[str, tuple[int, int]] = field(default_factory=lambda: dict(DEFAULT_IMAGE_SIZES))
+    shift: ShiftRange = NONE
+    scenes: tuple[str, ...] = SCENES  # drawn from when a Start names none
+    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.scenes) - set(SCENES)
+        if unknown or not self.scenes:
+            raise ValueError(f"scenes must be some of {', '.join(SCENES)}, got {self.scenes}")
+
+
+def desk_spec(image_sizes: dict[str, tuple[int, int]]) -> RobotSpec:
+    """What the desk's actions and observations mean."""
+    return RobotSpec(
+        action_space=relative_arm_7d(metres=METRES_PER_UNIT, radians=RADIANS_PER_UNIT),
+        cameras=tuple(Camera(name=name, height=h, width=w) for name, (h, w) in image_sizes.items()),
+        state=STATE_NAMES,
+        control_hz=float(CONTROL_HZ),
+    )
+
+
+class DeskEnv:
+    """Implements `records.Env` and `records.Demonstrator`."""
+
+    def __init__(self, config: DeskConfig | None = None) -> None:
+        self.config = config or DeskConfig()
+        self.desk = Desk(image_sizes=self.config.image_sizes)
+        self._task: str | None = None
+        self._start: Snapshot | None = None
+        self._achieved: set[str] = set()
+
+    @property
+    def spec(self) -> RobotSpec:
+        return desk_spec(self.config.image_sizes)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return TASKS
+
+    def reset(self, start: Start) -> None:
+        """Bit-exact, whatever ran before. A start whose first task needs a block in the hand has one afterwards.
+
+        Raises ValueError for unknown tasks and scenes, and for tasks that cannot be done one after the other.
+        """
+        if not start.tasks:
+            raise ValueError("start.tasks must name the task or the chain of tasks to begin with, got none")
+        unknown = [task for task in start.tasks if task not in TASKS]
+        if unknown:
+            raise ValueError(f"start.tasks must be among the desk's {len(TASKS)} tasks, got {unknown}")
+        if start.scene and start.scene not in SCENES:
+            raise ValueError(f"start.scene must be one of {', '.join(SCENES)} or empty, got {start.scene!r}")
+        scene_code = SCENES.index(start.scene) if start.scene else len(SCENES)
+        rng = np.random.default_rng([start.seed, TASKS.index(start.tasks[0]), scene_code])
+        scene = start.scene or str(rng.choice(self.config.scenes))
+        for _ in range(_PREPARE_ATTEMPTS):
+            drawn = sample(start.tasks, scene, rng, self.config.shift)
+            self.desk.reset(drawn.state)
+            if drawn.prepare is None or self._prepare(drawn.prepare):
+                self._task, self._start = None, None
+                return
+        raise RuntimeError(f"the scripted lift before {start} failed {_PREPARE_ATTEMPTS} times")
+
+    def begin(self, task: str) -> None:
+        """The judge looks for what changes from this moment on."""
+        if task not in TASKS:
+            raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
+        self._task, self._start = task, self.desk.snapshot()
+        self._achieved = set()
+
+    def observe(self, instruction: str) -> Observation:
+        """Both cameras now, uint8[1, height, width, 3], and state float32[1, 15]."""
+        images = {camera: self.desk.render(camera)[None] for camera in self.config.image_sizes}
+        state = self.desk.robot_obs().astype(np.float32)[None]
+        return Observation(images=images, state=state, instruction=instruction)
+
+    def step(self, action: np.ndarray) -> bool:
+        """Act for 1/30 s, float[7]; whether the begun task is done now. ValueError for a bad action."""
+        if self._task is None or self._start is None:
+            raise ValueError("a task must have begun before a step is judged: call begin(task) after reset(start)")
+        self.desk.step(action)
+        now = self.desk.snapshot()
+        success = judge(self._task, self._start, now)
+        self._achieved |= done(self._start, now)
+        return success
+
+    def achieved(self) -> frozenset[str]:
+        """All tasks that were done at some step since `begin`, the begun one or not."""
+        return frozenset(self._achieved)
+
+    def instructions(self, task: str, split: str) -> tuple[str, ...]:
+        return language.instructions(task, split)
+
+    def frame(self) -> np.ndarray:
+        """uint8[200, 200, 3] of the static camera, for films."""
+        return self.desk.render_at("static", *FILM_SIZE)
+
+    def demonstrate(self, task: str, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(executed, label), float64[7] each, without end; step with `executed` between two items."""
+        return expert.demonstrate(self.desk, task, rng, self.config.demonstration)
+
+    def label(self, task: str) -> np.ndarray:
+        """What the expert would do now: float64[7], from any state."""
+        return expert.label(self.desk, task)
+
+    def close(self) -> None:
+        """Nothing is held that Python does not free."""
+
+    def _prepare(self, task: str) -> bool:
+        start = self.desk.snapshot()
+        for _ in range(_PREPARE_STEPS):
+            self.desk.step(expert.label(self.desk, task))
+            if judge(task, start, self.desk.snapshot()):
+                return True
+        return False

@@ -1,0 +1,115 @@
+"""The scripted expert: for every task and every state of the desk, what to do now.
+
+    label(desk, task) -> action[7]                       a function of the desk's state alone
+    demonstrate(desk, task, rng) -> (executed, label)    the same with varied speed and pushes against the hand
+
+A block in the hand that the task has no use for is put down first; wherever the last task left the arm, the way leads
+up before it leads sideways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from volition.envs.desk import skills_blocks as blocks
+from volition.envs.desk import skills_furniture as furniture
+from volition.envs.desk.desk import Desk
+from volition.envs.desk.state import BLOCKS
+from volition.envs.desk.tasks import TASKS
+from volition.envs.desk.waypoints import Goal, View, steer
+
+Skill = Callable[[View], Goal]
+
+
+def _skills() -> dict[str, Skill]:
+    found: dict[str, Skill] = {
+        "move_slider_left": furniture.move_slider_left,
+        "move_slider_right": furniture.move_slider_right,
+        "open_drawer": furniture.open_drawer,
+        "close_drawer": furniture.close_drawer,
+        "place_in_slider": blocks.place_in_slider,
+        "place_in_drawer": blocks.place_in_drawer,
+        "stack_block": blocks.stack,
+        "unstack_block": blocks.unstack,
+        "turn_on_lightbulb": furniture.turn_on_lightbulb,
+        "turn_off_lightbulb": furniture.turn_off_lightbulb,
+        "turn_on_led": furniture.press_button,
+        "turn_off_led": furniture.press_button,
+        "push_into_drawer": blocks.push_into_drawer,
+    }
+    for color in BLOCKS:
+        for side, sign in (("left", -1.0), ("right", 1.0)):
+            found[f"push_{color}_block_{side}"] = partial(
+                blocks.push, color=color, direction=np.array([sign, 0.0, 0.0])
+            )
+            found[f"rotate_{color}_block_{side}"] = partial(blocks.rotate, color=color, sign=-sign)
+        for place, clearance in (("table", 0.08), ("slider", 0.13), ("drawer", 0.12)):
+            found[f"lift_{color}_block_{place}"] = partial(blocks.lift, color=color, clearance=clearance)
+    assert set(found) == set(TASKS)
+    return found
+
+
+_SKILLS = _skills()
+_WANTS_HELD = ("place_in_slider", "place_in_drawer", "stack_block")
+
+
+def goal(view: View, task: str) -> Goal:
+    """Where the hand should go now. Raises ValueError for an unknown task."""
+    if task not in _SKILLS:
+        raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
+    held = view.held
+    words = task.split("_")
+    wanted = task in _WANTS_HELD or task == "unstack_block" or (words[0] in ("lift", "rotate") and words[1] == held)
+    if held is not None and not wanted:
+        return blocks.put_down(view, held)
+    return _SKILLS[task](view)
+
+
+def label(desk: Desk, task: str) -> np.ndarray:
+    """What the expert does in the desk's present state: float64[7], relative action as `Desk.step` takes it."""
+    view = View.of(desk)
+    return steer(view, goal(view, task))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationConfig:
+    """How demonstrations vary. Labels never do: they are the expert's own action in the state that came about."""
+
+    slowest: float = 0.75  # share of the expert's speed, drawn per episode from this to 1
+    noise: float = 0.12  # standard deviation of the correlated noise on the six motions, in actions
+    correlation: float = 0.85  # of the noise from one step to the next
+    kick_chance: float = 0.015  # per step: a push in one direction
+    kick: float = 0.8  # its size in actions
+    kick_steps: int = 4
+
+
+def demonstrate(
+    desk: Desk, task: str, rng: np.random.Generator, config: DemonstrationConfig | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(executed, label), float64[7] each, without end; the caller steps the desk with `executed` between two items.
+
+    The first is the expert's action slowed down and disturbed, the second the expert's action as it is.
+    """
+    config = config or DemonstrationConfig()
+    speed = rng.uniform(config.slowest, 1.0)
+    fresh = np.sqrt(1.0 - config.correlation**2) * config.noise
+    scale = np.array([1.0, 1.0, 1.0, 0.4, 0.4, 0.4])  # turns are disturbed less than moves
+    noise = rng.normal(0.0, config.noise, 6)
+    kick, left = np.zeros(3), 0
+    while True:
+        clean = label(desk, task)
+        if left == 0 and rng.random() < config.kick_chance:
+            direction = rng.normal(size=3)
+            kick, left = config.kick * direction / np.linalg.norm(direction), config.kick_steps
+        noise = config.correlation * noise + rng.normal(0.0, fresh, 6)
+        executed = clean.copy()
+        executed[:6] = speed * executed[:6] + scale * noise
+        if left:
+            executed[:3] += kick
+            left -= 1
+        executed[:6] = np.clip(executed[:6], -1.0, 1.0)
+        yield executed, clean

@@ -1,0 +1,165 @@
+"""What the hand does to blocks: push, grasp, lift, turn, put down, stack.
+
+Each skill maps a View to a Goal. Whether the hand has the block is read from the fingers, so a grasp that fails or a
+block that slips starts over by itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from volition.envs.desk import layout as at
+from volition.envs.desk.skills_furniture import FIST, fist
+from volition.envs.desk.state import BLOCKS
+from volition.envs.desk.waypoints import CLOSED, OPEN, Goal, Lane, View, along, funnel, wrap
+
+LARGEST_YAW = 1.9  # radians a grasp may turn the hand from neutral
+PUSH_SPEED = 0.45  # faster, and the block is hit and flies ahead of the fingers
+UP = np.array([0.0, 0.0, 0.06])
+
+
+def block_yaw(view: View, color: str) -> float:
+    """Direction of the block's long side, radians."""
+    rotation = view.block(color).rotation
+    return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+
+def grasp_yaw(view: View, color: str, preferred: float) -> float:
+    """The hand's yaw near `preferred` at which the fingers close across the block's short side."""
+    cube = view.lengths[color] < 2 * at.BLOCK_HALF + 0.005
+    period = math.pi / 2 if cube else math.pi
+    across = block_yaw(view, color) - math.pi / 2
+    yaw = preferred + wrap(across - preferred, period)
+    if abs(yaw) > LARGEST_YAW:
+        yaw -= math.copysign(period, yaw)
+    return yaw
+
+
+def grasp(view: View, color: str, *, clearance: float = 0.08, preferred: float | None = None) -> Goal:
+    """Over the block, down, close. Not meant for a block that is gripped already."""
+    target = view.block(color).position
+    yaw = grasp_yaw(view, color, view.yaw if preferred is None else preferred)
+    off = float(np.linalg.norm(target[:2] - view.tcp[:2]))
+    high = abs(float(target[2] - view.tcp[2]))
+    turned = abs(wrap(yaw - view.yaw))
+    closing = 0.035 < view.width < 0.074  # then a little more is forgiven, so that the fingers do not dither
+    forgiven = 1.8 if closing else 1.0
+    if off < 0.009 * forgiven and high < 0.009 * forgiven and turned < 0.12 * forgiven:
+        return Goal(position=target, yaw=yaw, gripper=CLOSED)
+    # Fingers that are not open, or not yet square to the block, must not come down on it.
+    unready = max(min(1.0, max(0.0, turned - 0.1) / 0.3), min(1.0, max(0.0, 0.072 - view.width) / 0.01))
+    way = funnel(view, target, clearance=clearance, inner=0.006, outer=0.03, unready=unready)
+    return Goal(position=way, yaw=yaw, gripper=OPEN)
+
+
+def lift(view: View, color: str, *, clearance: float = 0.08) -> Goal:
+    """Grasp the block, then straight up."""
+    if not view.gripped(color):
+        return grasp(view, color, clearance=clearance)
+    return Goal(position=view.tcp + UP, yaw=grasp_yaw(view, color, view.yaw), gripper=CLOSED, speed=0.8)
+
+
+def unstack(view: View) -> Goal:
+    """Lift the block that stands highest."""
+    return lift(view, max(BLOCKS, key=lambda color: float(view.block(color).position[2])))
+
+
+def push(view: View, color: str, direction: np.ndarray) -> Goal:
+    """With the fist, along a horizontal direction float64[3] of unit length, in the world."""
+    block = view.block(color)
+    angle = block_yaw(view, color) - math.atan2(direction[1], direction[0])
+    half = abs(math.cos(angle)) * view.lengths[color] / 2 + abs(math.sin(angle)) * at.BLOCK_HALF
+    lane = Lane(
+        thing=block.position,
+        direction=direction,
+        contact=half + FIST,
+        behind=(0.025, 0.05),
+        side=0.025,
+        aim=0.004,
+        clearance=0.09,
+    )
+    position, driving = along(view, lane)
+    return Goal(position=position, yaw=0.0, gripper=fist(view), speed=PUSH_SPEED if driving else 1.0)
+
+
+def push_into_drawer(view: View) -> Goal:
+    """The block on the table that is nearest to the drawer's middle, over the edge."""
+    inside = view.local(view.site["drawer_inside"])
+    on_table = [color for color in BLOCKS if "table" in view.block(color).touches] or list(BLOCKS)
+    color = min(on_table, key=lambda c: abs(float(view.local(view.block(c).position)[0] - inside[0])))
+    return push(view, color, view.furniture_rotation @ np.array([0.0, -1.0, 0.0]))
+
+
+def rotate(view: View, color: str, sign: float) -> Goal:
+    """Grasp the block and turn it where it stands. `sign` +1: to the left, seen from above."""
+    if not view.gripped(color):
+        # Begin so that the wrist has the way to go before it.
+        return grasp(view, color, preferred=-0.3 * sign)
+    position = view.tcp.copy()
+    position[2] = view.world(np.array([0.0, 0.0, at.TOP + at.BLOCK_HALF]))[2]
+    return Goal(position=position, yaw=view.yaw + 0.5 * sign, gripper=CLOSED)
+
+
+def _release(view: View, target: np.ndarray, way: np.ndarray, yaw: float, *, near: float, low: float) -> Goal:
+    """Along `way`; open the fingers once the hand is at the target."""
+    off = float(np.linalg.norm(target[:2] - view.tcp[:2]))
+    there = off < near and view.tcp[2] - target[2] < low
+    return Goal(position=target if there else way, yaw=yaw, gripper=OPEN if there else CLOSED, speed=0.8)
+
+
+def _let_go(view: View) -> Goal:
+    return Goal(position=view.tcp + UP, yaw=view.yaw, gripper=OPEN)
+
+
+def place_in_drawer(view: View) -> Goal:
+    if view.held is None:
+        return _let_go(view)
+    target = view.site["drawer_inside"].copy()
+    target[2] = at.DRAWER_FLOOR + at.BLOCK_HALF + 0.012
+    way = funnel(view, target, clearance=0.14, inner=0.015, outer=0.05)
+    return _release(view, target, way, 0.0, near=0.03, low=0.012)
+
+
+def place_in_slider(view: View) -> Goal:
+    """Onto the half of the shelf that the door leaves open."""
+    if view.held is None:
+        return _let_go(view)
+    half = "shelf_right" if view.moment.door > at.DOOR_TRAVEL / 2 else "shelf_left"
+    target = view.site[half].copy()
+    target[2] = at.SHELF_TOP + at.BLOCK_HALF + 0.008
+    way = funnel(view, target, clearance=0.14, inner=0.012, outer=0.05)
+    return _release(view, target, way, view.furniture_yaw, near=0.02, low=0.010)
+
+
+def stack(view: View) -> Goal:
+    """Onto the nearest other block that stands on the table."""
+    held = view.held
+    if held is None:
+        return _let_go(view)
+    others = [color for color in BLOCKS if color != held]
+    on_table = [color for color in others if "table" in view.block(color).touches] or others
+    below = min(on_table, key=lambda c: float(np.linalg.norm(view.block(c).position[:2] - view.tcp[:2])))
+    in_hand = view.block(held).position - view.tcp
+    target = view.block(below).position + np.array([0.0, 0.0, 2 * at.BLOCK_HALF + 0.004]) - in_hand
+    way = funnel(view, target, clearance=0.06, inner=0.004, outer=0.03)
+    return _release(view, target, way, grasp_yaw(view, held, view.yaw), near=0.007, low=0.004)
+
+
+def put_down(view: View, held: str) -> Goal:
+    """A block that the task has no use for goes to the nearest free place on the table."""
+    if view.block(held).touches & {"table", "shelf", "drawer"}:
+        return _let_go(view)
+    others = [view.local(view.block(color).position)[:2] for color in BLOCKS if color != held]
+    spots = [
+        np.array([x, y])
+        for x in np.linspace(-0.18, 0.18, 13)
+        for y in np.linspace(-0.13, -0.03, 4)
+        if all(np.linalg.norm(other - (x, y)) > 0.11 for other in others)
+    ]
+    here = view.local(view.tcp)[:2]
+    spot = min(spots, key=lambda place: float(np.linalg.norm(place - here)))
+    target = view.world(np.array([*spot, at.TOP + at.BLOCK_HALF]))
+    way = funnel(view, target, clearance=0.08, inner=0.02, outer=0.06)
+    return Goal(position=way, yaw=0.0, gripper=CLOSED, speed=0.8)

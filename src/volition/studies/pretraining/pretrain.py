@@ -1,0 +1,239 @@
+"""Train the tiny VLM to answer questions about pictures of desks; its weights then ship with the package.
+
+    python -m volition.studies.pretraining.pretrain draw  --out runs/pretrain --num-moments 120000
+    python -m volition.studies.pretraining.pretrain train --out runs/pretrain --num-steps 12000
+
+A row is [pictures][question][LRN][answer]<eos>[question][LRN][answer]<eos>...: the first question is read in both
+directions with the pictures, as an instruction will be; the others follow causally and cost little. The loss is the
+cross-entropy of the answers, with location tokens smoothed over their neighbours. [LRN] learns to begin an answer: a
+policy starts from it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from jaxtyping import Float, Int
+from safetensors.torch import save_file
+from torch import Tensor
+
+from volition.backbones import Backbone, TinyPaliGemma
+from volition.backbones.images import Augmentation, normalise
+from volition.backbones.tiny import NUM_LOCATIONS, SPECIAL
+from volition.envs.desk.desk import Desk
+from volition.studies.pretraining.questions import ask
+from volition.studies.pretraining.scenes import WIDTH, MomentSampler, pack, unpack
+
+logger = logging.getLogger(__name__)
+CAMERAS = ("static", "gripper")
+FIRST_LOCATION, EOS = SPECIAL.index("<loc00>"), SPECIAL.index("<eos>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawConfig:
+    """Draw moments and write down the facts about them."""
+
+    out: Path
+    num_moments: int = 120_000
+    image_size: int = 96
+    seed: int = 7_000_000  # far from every seed that demonstrations and evaluations use
+    workers: int = 2
+
+    def run(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        shape = (self.num_moments, len(CAMERAS), self.image_size, self.image_size, 3)
+        np.lib.format.open_memmap(self.out / "images.npy", "w+", np.uint8, shape)
+        np.lib.format.open_memmap(self.out / "facts.npy", "w+", np.float32, (self.num_moments, WIDTH))
+        bounds = np.linspace(0, self.num_moments, self.workers + 1).astype(int)
+        context = multiprocessing.get_context("spawn")
+        jobs = [context.Process(target=_draw, args=(self, a, b)) for a, b in zip(bounds, bounds[1:])]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join()
+        if any(job.exitcode for job in jobs):
+            raise RuntimeError("a drawing process failed; its traceback stands above")
+
+
+def _draw(config: DrawConfig, first: int, last: int) -> None:
+    images = np.load(config.out / "images.npy", mmap_mode="r+")
+    facts = np.load(config.out / "facts.npy", mmap_mode="r+")
+    desk = Desk(image_sizes={camera: (config.image_size, config.image_size) for camera in CAMERAS})
+    moments = MomentSampler(desk)
+    for i in range(first, last):
+        facts[i] = pack(moments.facts(moments.draw(np.random.default_rng((config.seed, i)))))
+        for c, camera in enumerate(CAMERAS):
+            images[i, c] = desk.render(camera)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train on drawn moments; every step asks new questions about them."""
+
+    out: Path
+    name: str = "vlm"
+    num_steps: int = 12_000
+    batch_size: int = 64
+    questions: int = 3
+    lr: float = 1e-3
+    warmup_steps: int = 300
+    weight_decay: float = 0.05
+    smoothing: float = 0.7  # bins, standard deviation of a location's target
+    seed: int = 0
+    threads: int = 1
+    held_out: int = 2000
+    backbone: TinyPaliGemma = field(default_factory=lambda: TinyPaliGemma(vision_layers=4, text_layers=4, bfloat16=True))
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(brightness=0.1, contrast=0.15, colour=0.1))
+
+    def run(self) -> None:
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(self.seed)
+        backbone = self.backbone.build()
+        parameters = list(backbone.parameters())
+        decayed = [p for p in parameters if p.ndim > 1 and p is not backbone.embedding.base.weight]
+        others = [p for p in parameters if not any(p is d for d in decayed)]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
+        data = Questions(self, backbone)
+        started = time.perf_counter()
+        for step in range(1, self.num_steps + 1):
+            warm = min(1.0, step / self.warmup_steps)
+            scale = warm * (0.02 + 0.98 * (1 + np.cos(np.pi * step / self.num_steps)) / 2)
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * scale
+            loss, right = answer_loss(backbone, data.batch(step), self.smoothing)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            if step % 100 == 0 or step == self.num_steps:
+                seconds = round(time.perf_counter() - started)
+                self._log({"step": step, "loss": loss.item(), "accuracy": right, "seconds": seconds})
+            if step % 2000 == 0 or step == self.num_steps:
+                self._log({"step": step, **evaluate(backbone, data, self)})
+                save_weights(backbone, self.out / f"{self.name}.safetensors")
+
+    def _log(self, line: dict[str, Any]) -> None:
+        logger.info("%s", line)
+        with (self.out / f"{self.name}.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def save_weights(backbone: Backbone, path: Path) -> None:
+    """The model under Hugging Face's own names, and the token that begins an answer as `new_tokens`."""
+    tensors = {name: p.detach() for name, p in backbone.hub_state().items()}
+    save_file({"new_tokens": backbone.embedding.new.detach(), **tensors}, path)
+
+
+class Questions:
+    """Batches of pictures with questions and answers: a pure function of the step."""
+
+    def __init__(self, config: TrainConfig, backbone: Backbone) -> None:
+        self._config, self._adapter = config, backbone.adapter
+        self._images = np.load(config.out / "images.npy", mmap_mode="r")
+        self._facts = np.load(config.out / "facts.npy", mmap_mode="r")
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        config = self._config
+        rng = np.random.default_rng((config.seed, step))
+        chosen = rng.integers(config.held_out, len(self._images), config.batch_size)
+        return self._rows(np.sort(chosen), rng, config.augmentation, step)
+
+    def held_out(self, number: int) -> dict[str, Tensor]:
+        size = self._config.batch_size
+        chosen = np.arange(number * size, (number + 1) * size)
+        return self._rows(chosen, np.random.default_rng(number), Augmentation(), number)
+
+    def _rows(self, chosen: np.ndarray, rng: np.random.Generator, augment: Augmentation, seed: int) -> dict[str, Tensor]:
+        rows, kinds, answers = zip(*(self._row(int(i), rng) for i in chosen))
+        length = max(map(len, rows))
+        pad = lambda values, fill: torch.tensor([[*row, *[fill] * (length - len(row))] for row in values])
+        pictures = torch.from_numpy(self._images[chosen])
+        by_camera = {camera: pictures[:, c : c + 1] for c, camera in enumerate(CAMERAS)}
+        by_camera = augment(by_camera, torch.Generator().manual_seed(seed))
+        return {
+            "input_ids": pad(rows, 0),
+            "attention_mask": pad([[1] * len(row) for row in rows], 0),
+            "token_type_ids": pad(kinds, 0),
+            "answers": pad(answers, -1),
+            **{camera: x[:, 0] for camera, x in by_camera.items()},
+        }
+
+    def _row(self, index: int, rng: np.random.Generator) -> tuple[list[int], list[int], list[int]]:
+        """Ids; 0 for the part that is read in both directions and 1 after it; the token to say next, or -1."""
+        facts = unpack(self._facts[index])
+        ids: list[int] = []
+        kinds: list[int] = []
+        answers: list[int] = []
+        for number in range(self._config.questions):
+            question, answer = ask(facts, rng)
+            encode = self._adapter.tokenizer.encode
+            asked = self._adapter.prompt(question, len(CAMERAS)) if number == 0 else encode(question)
+            said = [*encode(answer), EOS]
+            ids += [*asked, *self._adapter.readout_ids, *said]
+            kinds += [int(number > 0)] * len(asked) + [1] * (1 + len(said))
+            answers += [-1] * len(asked) + [*said, -1]
+        return ids, kinds, answers
+
+
+def answer_loss(backbone: Backbone, batch: dict[str, Tensor], smoothing: float) -> tuple[Float[Tensor, ""], float]:
+    """Mean over answer tokens, and the share of them that are right."""
+    logits, wanted = answer_logits(backbone, batch)
+    targets = F.one_hot(wanted, logits.shape[-1]).float()
+    places = wanted - FIRST_LOCATION
+    is_place = (places >= 0) & (places < NUM_LOCATIONS)
+    distance = torch.arange(NUM_LOCATIONS)[None] - places[is_place][:, None]
+    near = torch.softmax(-(distance.float() ** 2) / (2 * smoothing**2), dim=-1)
+    targets[is_place, FIRST_LOCATION : FIRST_LOCATION + NUM_LOCATIONS] = near
+    return F.cross_entropy(logits, targets), (logits.argmax(-1) == wanted).float().mean().item()
+
+
+def answer_logits(
+    backbone: Backbone, batch: dict[str, Tensor]
+) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"]]:
+    """Logits where an answer token is to be said next, and that token."""
+    cameras = [normalise(batch[camera], backbone.adapter.image_size) for camera in CAMERAS]
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    with torch.autocast("cpu", backbone.autocast, enabled=backbone.autocast is not None):
+        hidden = backbone.adapter.hidden(backbone.model, inputs | backbone.adapter.pixels(cameras))
+    chosen = batch["answers"] >= 0
+    return F.linear(hidden[chosen].float(), backbone.embedding.base.weight), batch["answers"][chosen]
+
+
+@torch.inference_mode()
+def evaluate(backbone: Backbone, data: Questions, config: TrainConfig) -> dict[str, float]:
+    """On moments never trained on: accuracy of words, mean distance of locations in bins."""
+    words, bins = [], []
+    for number in range(config.held_out // config.batch_size):
+        logits, wanted = answer_logits(backbone, data.held_out(number))
+        places = wanted - FIRST_LOCATION
+        is_place = (places >= 0) & (places < NUM_LOCATIONS)
+        said = logits[:, FIRST_LOCATION : FIRST_LOCATION + NUM_LOCATIONS].argmax(-1)
+        bins.append((said - places)[is_place].abs().float())
+        words.append((logits.argmax(-1) == wanted)[~is_place].float())
+    error = torch.cat(bins)
+    return {
+        "held_out_word_accuracy": torch.cat(words).mean().item(),
+        "held_out_location_error_bins": error.mean().item(),
+        "held_out_location_within_1": (error <= 1).float().mean().item(),
+    }
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    tyro.extras.subcommand_cli_from_dict({"draw": DrawConfig, "train": TrainConfig}).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""From results to the parts of a report: groups of tasks with their rates, films worth seeing, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from volition.evaluation.episodes import EpisodeResult
+from volition.evaluation.films import encode_mp4, film_strip, replay_films, still
+from volition.evaluation.statistics import Estimate, mean_over_tasks, wilson
+from volition.evaluation.suite import compare, outcomes_by_task
+from volition.evaluation.workers import EnvFactory
+from volition.studies.report_parts import BlindTwin, Clip, GroupRow, TaskRow
+
+
+def group_rows(
+    results: Sequence[EpisodeResult],
+    groups: Mapping[str, Sequence[str]],
+    blind_results: Sequence[EpisodeResult] = (),
+) -> tuple[GroupRow, ...]:
+    """Rates of every task and group; `groups` maps a name to its tasks, in the order in which they are to be read."""
+    seeing, blind = outcomes_by_task(results), outcomes_by_task(blind_results)
+    named = [task for tasks in groups.values() for task in tasks]
+    if sorted(named) != sorted(seeing):
+        raise ValueError(
+            f"groups must name every task of the results once; named {sorted(named)}, ran {sorted(seeing)}"
+        )
+    rows = []
+    for name, tasks in groups.items():
+        task_rows = tuple(
+            TaskRow(task=task, success=_rate(seeing[task]), blind=_rate(blind[task]) if blind else None)
+            for task in tasks
+        )
+        blind_mean = mean_over_tasks({task: blind[task] for task in tasks}) if blind else None
+        success = mean_over_tasks({task: seeing[task] for task in tasks})
+        rows.append(GroupRow(name=name, success=success, tasks=task_rows, blind=blind_mean))
+    return tuple(rows)
+
+
+def blind_twin(seeing: Sequence[EpisodeResult], blind: Sequence[EpisodeResult], description: str) -> BlindTwin:
+    """Compare on the same episodes, in the same order."""
+    success = mean_over_tasks(outcomes_by_task(blind))
+    return BlindTwin(success=success, difference=compare(seeing, blind), description=description)
+
+
+def choose_episodes(results: Sequence[EpisodeResult], *, num_successes: int, num_failures: int) -> list[EpisodeResult]:
+    """Episodes worth seeing: successes of as many tasks as possible, then failures of as many as possible."""
+    chosen = []
+    for success, count in ((True, num_successes), (False, num_failures)):
+        by_task: dict[str, list[EpisodeResult]] = {}
+        for result in results:
+            if result.success == success:
+                by_task.setdefault(result.task, []).append(result)
+        rounds = max((len(rows) for rows in by_task.values()), default=0)
+        dealt = [rows[turn] for turn in range(rounds) for rows in by_task.values() if turn < len(rows)]
+        chosen.extend(dealt[:count])
+    return chosen
+
+
+def make_clips(
+    factory: EnvFactory, results: Sequence[EpisodeResult], *, control_hz: float, num_workers: int = 1
+) -> tuple[Clip, ...]:
+    """Film `results` (by running their actions again) at the robot's own speed, about 15 frames a second."""
+    every = max(1, round(control_hz / 15.0))
+    films = replay_films(factory, results, every=every, num_workers=num_workers)
+    return tuple(
+        Clip(
+            instruction=result.attempts[-1].instruction,
+            task=result.attempts[-1].task,
+            success=result.success,
+            duration=result.num_steps / control_hz,
+            film=encode_mp4(film.frames, fps=max(1, round(control_hz / every))),
+            poster=still(film.frames[-1]),
+            strip=film_strip(film.frames),
+        )
+        for result, film in zip(results, films)
+    )
+
+
+def describe_machine() -> tuple[tuple[str, str], ...]:
+    """Processor, cores, memory and versions, as far as this system tells."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rows = [("Processor", _processor()), ("Cores", str(cores))]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        rows.append(("Memory", f"{memory / 2**30:.0f} GiB"))
+    return (*rows, ("System", f"{platform.system()} {platform.machine()}"), ("Python", platform.python_version()))
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _rate(outcomes: Sequence[bool]) -> Estimate:
+    return wilson(sum(outcomes), len(outcomes))

@@ -1,0 +1,132 @@
+"""From a recipe to a trained run folder: data, policy, loop, metrics, checkpoints; and from a checkpoint back to a policy.
+
+    runs/NAME/{config.json, contract.json, metrics.jsonl, checkpoints/step_N/}
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from volition.config import Contract, Experiment, dump, read
+from volition.contract import RobotSpec, require_equal
+from volition.data.open import load_cached, load_spec
+from volition.data.sampler import Sampler, SamplerConfig
+from volition.data.statistics import RunningStatistics
+from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
+from volition.data.windows import Windows
+from volition.policy import Policy
+from volition.records import Episode
+from volition.training import checkpoint as checkpoints
+from volition.training.metrics import MetricsFile
+from volition.training.train import Batches, NotFinite, Trainer, train
+from volition.types import Batch, Target
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[Mapping[str, float | int]], None]
+
+
+def run_training(experiment: Experiment, run: Path, *, resume: bool = False, progress: Progress = lambda _: None) -> Path:
+    """Train to the end and return the last checkpoint. With `resume`, go on exactly where the run stopped."""
+    episodes, robot = open_dataset(Path(experiment.data.path))
+    return run_training_on(experiment, episodes, robot, run, resume=resume, progress=progress)
+
+
+def run_training_on(
+    experiment: Experiment,
+    episodes: Sequence[Episode],
+    robot: RobotSpec,
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = lambda _: None,
+) -> Path:
+    existing = checkpoints.list_checkpoints(run)
+    if existing and not resume:
+        raise ValueError(f"{run} already has {existing[-1].name}: pass --resume to go on, or another --run")
+    torch.manual_seed(experiment.loop.seed)
+    transforms = make_transforms(experiment, episodes, robot)
+    policy = experiment.build(robot, transforms)
+    trainer = Trainer.create(policy, experiment.loop)
+    contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
+    documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
+    if existing:
+        require_equal(read(existing[-1] / "contract.json"), contract, left_name="the run", right_name="the dataset")
+        checkpoints.restore(trainer, existing[-1])
+    run.mkdir(parents=True, exist_ok=True)
+    for name, document in documents.items():
+        (run / name).write_text(json.dumps(document, indent=1) + "\n")
+    loop = experiment.loop
+    with MetricsFile(run / "metrics.jsonl", after_step=trainer.step) as metrics:
+        try:
+            for line in train(trainer, batches(experiment, policy, episodes), loop):
+                metrics.write(line)
+                progress(line)
+                if trainer.step % loop.save_every == 0 or trainer.step == loop.num_steps:
+                    checkpoints.save(run, trainer, documents, keep_last=loop.keep_last)
+        except NotFinite as error:
+            save_file(_arrays(error.batch, error.target), run / f"not_finite_step_{error.step}.safetensors")
+            raise
+    return checkpoints.resolve(run)
+
+
+def open_dataset(path: Path) -> tuple[Sequence[Episode], RobotSpec]:
+    if not path.is_dir():
+        raise ValueError(
+            f"data.path={str(path)!r} must be a dataset folder; record one with: volition record desk --out {path}"
+        )
+    return load_cached(path), load_spec(path)
+
+
+def make_transforms(experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec) -> Transform:
+    """Actions are in the units of the action space already; only the state is normalised, where it is used at all."""
+    parts: list[Transform] = [clip_to(robot.action_space)]
+    if experiment.data.state:
+        seen = RunningStatistics(len(robot.state))
+        for episode in episodes:
+            seen.update(episode.states(np.arange(len(episode))))
+        parts.append(NormalizeState(make_scale(seen.result(), "mean_std")))
+    if experiment.data.blind:
+        parts.append(BlackOut())
+    return Chain(transforms=tuple(parts))
+
+
+def batches(experiment: Experiment, policy: Policy, episodes: Sequence[Episode]) -> Batches:
+    window, data, loop = experiment.window, experiment.data, experiment.loop
+    windows = Windows(
+        episodes,
+        num_obs_steps=window.num_obs_steps,
+        obs_stride=window.obs_stride,
+        action_horizon=window.action_horizon,
+    )
+    balance = "tasks" if data.balance_tasks else "frames"
+    config = SamplerConfig(batch_size=loop.batch_size, seed=loop.seed, balance=balance, weights=dict(data.task_weights))
+    sampler = Sampler(windows, config)
+
+    def batch(step: int) -> tuple[Batch, Target]:
+        draw = sampler.draw(step)
+        return policy.collator([windows.sample(i, c) for i, c in zip(draw.indices.tolist(), draw.choices.tolist())])
+
+    return batch
+
+
+def load_policy(path: Path, *, allow: tuple[str, ...] = ()) -> tuple[Policy, Contract]:
+    """A trained policy, ready to act, from a step folder or a run (its last)."""
+    folder = checkpoints.resolve(path)
+    experiment: Experiment = read(folder / "config.json", allow=allow)
+    contract: Contract = read(folder / "contract.json", allow=allow)
+    policy = experiment.build(contract.robot, contract.transforms, pretrained=False)
+    checkpoints.load_weights(policy, folder)
+    return policy.eval(), contract
+
+
+def _arrays(batch: Batch, target: Target) -> dict[str, np.ndarray]:
+    tensors = {**batch.inputs, **{f"image.{name}": x for name, x in batch.images.items()}, "state": batch.state}
+    tensors |= {"actions": target.actions, "mask": target.mask}
+    return {name: np.ascontiguousarray(x.cpu().numpy()) for name, x in tensors.items()}

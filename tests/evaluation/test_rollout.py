@@ -1,0 +1,193 @@
+import dataclasses
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tests.evaluation.worlds import TASKS, BrokenWorld, Lazy, Seeker, WatchedWorld
+from tests.toy import Toy, ToyConfig
+from volition.evaluation.batching import FixedBatch, rows_are_independent
+from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.evaluation.rollout import RolloutConfig, evaluate
+from volition.evaluation.suite import task_trials
+from volition.records import Start
+
+HERE = RolloutConfig(num_workers=0, slots_per_worker=4, batch=4, max_steps=30)
+TRIALS = task_trials(TASKS, num_starts=6, first_seed=100)
+
+
+def same(left: list[EpisodeResult], right: list[EpisodeResult]) -> bool:
+    """Equal to the bit, actions included."""
+    actions = lambda results: [a.actions.tobytes() for r in results for a in r.attempts]
+    return left == right and actions(left) == actions(right)
+
+
+def test_a_policy_that_looks_succeeds_and_one_that_does_not_fails() -> None:
+    results = evaluate(Seeker(), ToyConfig(), TRIALS, HERE)
+    assert [r.trial for r in results] == TRIALS
+    assert all(r.success and 1 <= r.num_steps < 15 for r in results)
+    lazy = evaluate(Lazy(), ToyConfig(), TRIALS, HERE)
+    assert not any(r.success for r in lazy)
+    assert {r.num_steps for r in lazy} == {HERE.max_steps}
+
+
+@pytest.mark.parametrize("replan_steps", [1, 3, 4])
+def test_results_are_those_of_a_plain_loop(replan_steps: int) -> None:
+    config = dataclasses.replace(HERE, replan_steps=replan_steps, max_steps=3)
+    results = evaluate(Seeker(), ToyConfig(), TRIALS, config)
+    assert len({r.success for r in results}) == 2, "three steps must be enough for some and not for others"
+    for result in results:
+        env, actor, (state,), executed, done = Toy(), Seeker(), Seeker().start(1), [], False
+        env.reset(result.trial.start)
+        env.begin(result.task)
+        while len(executed) < config.max_steps and not done:
+            observation = env.observe(env.instructions(result.task, "validation")[0])
+            chunks, (state,) = actor.act([observation], [state])
+            for action in chunks[0][: min(replan_steps, config.max_steps - len(executed))]:
+                executed.append(action)
+                done = env.step(action)
+                if done:
+                    break
+        assert result.success == done
+        np.testing.assert_array_equal(result.attempts[0].actions, np.stack(executed))
+
+
+@pytest.mark.parametrize(("workers", "slots"), [(1, 1), (1, 3), (2, 2), (3, 4)])
+def test_any_number_of_workers_gives_the_same_results(workers: int, slots: int) -> None:
+    alone = evaluate(Seeker(), WatchedWorld(), TRIALS, HERE)
+    config = dataclasses.replace(HERE, num_workers=workers, slots_per_worker=slots)
+    assert same(alone, evaluate(Seeker(), WatchedWorld(), TRIALS, config))
+
+
+def test_every_policy_call_has_the_full_number_of_rows() -> None:
+    actor = Seeker()
+    evaluate(actor, ToyConfig(), TRIALS[:5], HERE)
+    assert set(actor.batches) == {4}
+
+
+def test_a_policy_whose_rows_depend_on_each_other_is_asked_row_by_row(caplog: pytest.LogCaptureFixture) -> None:
+    actor = Seeker(coupled=True)
+    config = dataclasses.replace(HERE, num_workers=2, slots_per_worker=2)
+    results = evaluate(actor, ToyConfig(), TRIALS, config)
+    assert "row by row" in caplog.text
+    assert actor.batches[-1] == 1
+    assert same(results, evaluate(Seeker(coupled=True), ToyConfig(), TRIALS, HERE))
+
+
+def test_dependence_on_padding_alone_is_noticed() -> None:
+    class Padded(Seeker):
+        def act(self, observations, states):  # type: ignore[no-untyped-def]
+            chunks, after = super().act(observations, states)
+            return chunks + 1e-7 * max(len(o.instruction) for o in observations), after
+
+    env = Toy()
+    env.reset(Start(seed=1, tasks=TASKS))
+    looks = [env.observe(text) for text in ("red", "go to the blue square")]
+    assert rows_are_independent(Seeker(), looks, 4)
+    assert not rows_are_independent(Padded(), looks, 4)
+
+
+def test_dependence_on_the_place_in_later_steps_is_noticed() -> None:
+    class Forgetful(Seeker):
+        """Fresh rows are right; rows with a past see their place."""
+
+        def act(self, observations, states):  # type: ignore[no-untyped-def]
+            chunks, after = super().act(observations, states)
+            places = np.arange(len(chunks), dtype=np.float32)[:, None, None]
+            return chunks + places * np.array(states)[:, None, None].astype(np.float32), after
+
+    env = Toy()
+    env.reset(Start(seed=1, tasks=TASKS))
+    assert not rows_are_independent(Forgetful(), [env.observe("red")] * 3, 4)
+
+
+def test_a_state_is_fresh_for_every_trial_and_counts_on_within_it() -> None:
+    actor = Seeker(horizon=1)
+    config = dataclasses.replace(HERE, slots_per_worker=1, batch=1)
+    results = evaluate(actor, ToyConfig(), TRIALS[:3], config)
+    assert actor.ages == [age for result in results for age in range(result.num_steps)]
+
+
+def test_the_wording_is_the_one_that_was_asked_for() -> None:
+    start = Start(seed=1, tasks=("reach_red",))
+    trial = lambda wording: Trial(start=start, commands=(Command(task="reach_red", split="train", wording=wording),))
+    results = evaluate(Seeker(), ToyConfig(), [trial(0), trial(1), trial(4)], HERE)
+    assert [r.instruction for r in results] == ["go to the red square", "move to red", "move to red"]
+
+
+def test_a_call_back_hears_of_every_episode() -> None:
+    heard: list[EpisodeResult] = []
+    results = evaluate(Seeker(), ToyConfig(), TRIALS, HERE, heard.append)
+    assert sorted(r.seed for r in heard) == [r.seed for r in results]
+
+
+def test_actions_that_are_not_finite_are_refused_by_name() -> None:
+    class Broken(Lazy):
+        def _chunk(self, observation):  # type: ignore[no-untyped-def]
+            return np.full((4, 2), np.nan)
+
+    config = dataclasses.replace(HERE, batch=1)
+    with pytest.raises(ValueError, match=r"finite.*'reach_red from seed 100'"):
+        evaluate(Broken(), ToyConfig(), TRIALS, config)
+
+
+def test_wrong_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="replan_steps must be at least 1, got 0"):
+        RolloutConfig(replan_steps=0)
+    with pytest.raises(ValueError, match="replan_steps=9 must not exceed the 4 actions"):
+        evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, replan_steps=9))
+    with pytest.raises(ValueError, match="at least one trial"):
+        evaluate(Seeker(), ToyConfig(), [], HERE)
+    with pytest.raises(ValueError, match=r"B states for B=4"):
+        FixedBatch(Lopsided(), 4).act([Toy().observe("red")], [0])
+
+
+class Lopsided(Lazy):
+    def act(self, observations, states):  # type: ignore[no-untyped-def]
+        return np.zeros((1, 4, 2), np.float32), list(states)
+
+
+class TestBrokenWorkers:
+    trials = task_trials(("reach_red",), num_starts=6, first_seed=10)  # seed 13 is the fourth
+    config = dataclasses.replace(HERE, num_workers=2, slots_per_worker=2, batch=1, patience_seconds=20.0)
+
+    def test_an_error_arrives_with_its_traceback_and_its_episode(self) -> None:
+        with pytest.raises(RuntimeError, match="the table has fallen over") as error:
+            evaluate(Seeker(), BrokenWorld("raise"), self.trials, self.config)
+        assert "ArithmeticError" in str(error.value)
+        assert "'reach_red from seed 13'" in str(error.value)
+        assert "worlds.py" in str(error.value)
+
+    def test_a_death_is_told_with_its_code_and_its_episode(self) -> None:
+        with pytest.raises(RuntimeError, match=r"exit code 7 while running .*reach_red from seed 13"):
+            evaluate(Seeker(), BrokenWorld("die"), self.trials, self.config)
+
+    def test_silence_is_an_error(self) -> None:
+        config = dataclasses.replace(self.config, patience_seconds=1.5)
+        with pytest.raises(TimeoutError, match=r"patience_seconds=1.5.*seed 13"):
+            evaluate(Seeker(), BrokenWorld("hang"), self.trials, config)
+
+    def test_an_environment_that_cannot_be_made_says_so(self) -> None:
+        with pytest.raises(RuntimeError, match=r"while it was being made(.|\n)*no graphics here"):
+            evaluate(Seeker(), BrokenWorld("unbuildable"), self.trials, self.config)
+
+
+def test_workers_need_no_torch_and_no_main_guard(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.evaluation.worlds import Seeker, WatchedWorld, TASKS\n"
+        "from volition.evaluation.rollout import RolloutConfig, evaluate\n"
+        "from volition.evaluation.suite import task_trials\n"
+        "import sys\n"
+        "results = evaluate(Seeker(), WatchedWorld(), task_trials(TASKS, num_starts=1, first_seed=0),\n"
+        "                   RolloutConfig(num_workers=2, slots_per_worker=1))\n"
+        "sys.exit(len(results) != 2 or 'torch' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True, env={"PYTHONPATH": ":".join(p for p in sys.path if p)})
+
+
+def test_a_partial_of_a_class_is_a_factory_too() -> None:
+    config = dataclasses.replace(HERE, num_workers=1)
+    assert evaluate(Seeker(), partial(Toy, ToyConfig()), TRIALS[:2], config)[0].success
