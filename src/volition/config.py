@@ -17,7 +17,9 @@ from typing import Any
 
 from volition.backbones import AnyBackbone, TinyPaliGemma
 from volition.contract import RobotSpec
+from volition.data.record import RecordConfig
 from volition.data.transforms import Chain, Transform
+from volition.envs.desk.environment import DeskConfig
 from volition.heads import AnyHead, LSTMHeadConfig
 from volition.policy import Collator, Policy
 from volition.training.train import LoopConfig
@@ -43,8 +45,17 @@ class WindowConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Demonstrations that a recipe needs, recorded on first use: which, and in which environment."""
+
+    env: DeskConfig
+    record: RecordConfig
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     path: str = ""  # a dataset folder; `volition record` makes one
+    recording: Recording | None = None  # how `path` is made when it is not there yet
     cameras: tuple[str, ...] = ("static", "gripper")
     state: tuple[str, ...] = ()  # names of the state entries that the policy is given; none by default
     balance_tasks: bool = True  # every task the same share of the samples

@@ -18,7 +18,7 @@ import numpy as np
 
 from volition.data import lerobot_layout as layout
 from volition.data.fingerprint import fingerprint
-from volition.data.frames import INDEX, FrameWriter, open_frames
+from volition.data.frames import INDEX, FrameWriter, finish_frames, open_frames
 from volition.data.lerobot import LeRobotEpisode, scan_shared_videos
 from volition.records import Episode
 
@@ -111,7 +111,7 @@ def _make(episodes: Sequence[Episode], place: Path, key: str, progress: Callable
                     writer.append(camera, block)
                     if progress is not None:
                         progress(writer.count(camera), total)
-            writer.finish(key, total)
+        finish_frames(aside, sizes, key=key, num_frames=total)
         shutil.rmtree(place, ignore_errors=True)
         aside.rename(place)
     except OSError:

@@ -25,8 +25,7 @@ ANNOTATIONS = Path("lang_annotations/auto_lang_ann.npy")
 RANGES = Path("ep_start_end_ids.npy")
 CAMERAS = (Camera(name="static", height=200, width=200), Camera(name="gripper", height=84, width=84))
 STATE = (
-    *(f"tcp_{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz")),
-    "gripper_width",
+    *("tcp_x", "tcp_y", "tcp_z", "tcp_roll", "tcp_pitch", "tcp_yaw", "gripper_width"),
     *(f"joint_{i}" for i in range(1, 8)),
     "gripper_action",
 )
@@ -86,22 +85,24 @@ class CalvinEpisode:
 
     def images(self, steps: np.ndarray) -> dict[str, np.ndarray]:
         keys = {camera.name: f"rgb_{camera.name}" for camera in CAMERAS}
-        frames = [self._frame(step, tuple(keys.values())) for step in steps]
+        frames = [self._frame(step, tuple(keys.values())) for step in steps.tolist()]
         return {name: np.stack([frame[key] for frame in frames]) for name, key in keys.items()}
 
     def states(self, steps: np.ndarray) -> np.ndarray:
-        return np.stack([self._frame(step, ("robot_obs",))["robot_obs"] for step in steps]).astype(np.float32)
+        return np.stack([self._frame(step, ("robot_obs",))["robot_obs"] for step in steps.tolist()]).astype(np.float32)
 
     def actions(self, steps: np.ndarray) -> np.ndarray:
-        return np.stack([self._frame(step, ("rel_actions",))["rel_actions"] for step in steps]).astype(np.float32)
+        return np.stack([self._frame(step, ("rel_actions",))["rel_actions"] for step in steps.tolist()]).astype(
+            np.float32
+        )
 
     def _frame(self, step: int, keys: Sequence[str]) -> dict[str, np.ndarray]:
-        path = self.root / f"episode_{self.first + int(step):07d}.npz"
+        path = self.root / f"episode_{self.first + step:07d}.npz"
         if not path.is_file():
             raise FileNotFoundError(f"{path} must exist: frame {step} of segment {self.first}..{self.last} is missing")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {key: file[key] for key in keys}
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                found = {key: arrays[key] for key in keys}
         except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
             raise ValueError(f"{path} must be a frame with {list(keys)}, but {error}; the file is damaged") from error
         for key, values in found.items():

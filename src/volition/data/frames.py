@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from volition.data.files import read_json, sync, write_json
+from volition.data.files import read_json, write_json
 
 INDEX = "frames.json"
 
 
 class FrameWriter:
-    """Appends frames camera by camera; `finish` makes them valid for the dataset whose fingerprint it is given."""
+    """Appends frames camera by camera; a context. They count only after `finish_frames`."""
 
     def __init__(self, folder: Path, sizes: Mapping[str, tuple[int, int]], *, num_frames: int = 0) -> None:
         """Go on after `num_frames` frames (what lies beyond is dropped); with 0, start anew."""
@@ -32,18 +32,14 @@ class FrameWriter:
         self._files: dict[str, BinaryIO] = {}
         for camera, (height, width) in self.sizes.items():
             file = (folder / f"{camera}.u8").open("ab")
+            self._files[camera] = file
             if file.tell() < num_frames * height * width * 3:
+                self.close()
                 raise ValueError(
                     f"{file.name} must hold {num_frames} frames {height}x{width}, but has only {file.tell()} bytes"
                 )
-            self._files[camera] = file
-        self.truncate(num_frames)
-
-    def truncate(self, num_frames: int) -> None:
-        """Drop everything after the first `num_frames` frames."""
-        for camera, (height, width) in self.sizes.items():
-            self._files[camera].truncate(num_frames * height * width * 3)
-            self._files[camera].seek(0, 2)
+            file.truncate(num_frames * height * width * 3)
+            file.seek(0, 2)
 
     def append(self, camera: str, frames: np.ndarray) -> None:
         """uint8[n, height, width, 3]"""
@@ -63,16 +59,6 @@ class FrameWriter:
         with path.open("rb") as source:
             shutil.copyfileobj(source, self._files[camera], 1 << 22)
 
-    def finish(self, key: str, num_frames: int) -> None:
-        self.close()
-        cameras = {camera: list(size) for camera, size in self.sizes.items()}
-        write_json(self.folder / INDEX, {"key": key, "frames": num_frames, "cameras": cameras})
-
-    def flush(self) -> None:
-        for file in self._files.values():
-            file.flush()
-            sync(Path(file.name))
-
     def close(self) -> None:
         for file in self._files.values():
             file.close()
@@ -84,6 +70,12 @@ class FrameWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def finish_frames(folder: Path, sizes: Mapping[str, tuple[int, int]], *, key: str, num_frames: int) -> None:
+    """Declare what a closed `FrameWriter` left in `folder` valid for the dataset with this fingerprint."""
+    cameras = {camera: list(size) for camera, size in sizes.items()}
+    write_json(folder / INDEX, {"key": key, "frames": num_frames, "cameras": cameras})
 
 
 def open_frames(folder: Path, key: str) -> dict[str, np.memmap] | None:

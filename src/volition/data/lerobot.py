@@ -207,7 +207,7 @@ def opened_parquet(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist but is missing; is the dataset complete?")
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} must be a parquet file, but {error}; the file is damaged or cut") from error
 

@@ -32,11 +32,12 @@ class Staged:
     length: int
     source: dict[str, Any]
     statistics: dict[str, Any]
+    sizes: dict[str, int]  # of its files
 
     @property
     def bytes(self) -> int:
         """Size of the largest file that will go into a shard."""
-        return max(path.stat().st_size for path in self.folder.iterdir() if path.suffix in (".parquet", ".mp4"))
+        return max(size for name, size in self.sizes.items() if name.endswith((".parquet", ".mp4")))
 
 
 def read_staged(folder: Path) -> Staged:
@@ -114,6 +115,21 @@ def write_statistics(root: Path, info: dict[str, Any]) -> None:
     write_json(root / layout.STATS, tree)
 
 
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """With a checksum on every page; pictures are compressed already and sorted by nothing."""
+    numbers = [field.name for field in schema if field.type != layout.IMAGE_TYPE]
+    pictures = [f"{field.name}.bytes" for field in schema if field.type == layout.IMAGE_TYPE]
+    compression = {**dict.fromkeys(numbers, "snappy"), **dict.fromkeys(pictures, "none")}
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression=compression,
+        use_dictionary=False,
+        write_statistics=numbers,
+        write_page_checksum=True,
+    )
+
+
 def column_values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """A column of numbers or of equally long lists of numbers -> [n] or [n, D]."""
     if isinstance(column, pa.ChunkedArray):
@@ -141,7 +157,7 @@ def _write_data(
             for name, values in constants.items():
                 table = table.append_column(name, pa.array(values, pa.int64()))
             table = table.select([name for name in columns if name in table.column_names])
-            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer = writer or open_writer(path, table.schema)
             writer.write_table(table)  # one row group an episode: its pictures can be read alone
             frame += n
     finally:

@@ -8,6 +8,7 @@ place in the dataset, and appears under its final name only when it is complete.
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,6 @@ import pyarrow.parquet as pq
 
 from volition.contract import RobotSpec
 from volition.data import lerobot_layout as layout
-from volition.data.files import sync, write_json
 from volition.data.pictures import encode_image, write_video
 from volition.data.statistics import image_statistics, vector_statistics
 
@@ -83,19 +83,29 @@ class EpisodeData:
 
 
 def stage(folder: Path, episode: EpisodeData, spec: RobotSpec, config: LeRobotConfig) -> None:
-    """Write `folder` whole or not at all."""
+    """Write `folder` whole or not at all, whatever ends this process.
+
+    A power failure may still leave it damaged: `is_whole` tells, by the sizes noted in episode.json.
+    """
     episode.check(spec)
     partial = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         _write(partial, episode, spec, config)
-        for path in sorted(partial.iterdir()):
-            sync(path)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a staged folder is as `stage` left it."""
+    try:
+        sizes = json.loads((folder / EPISODE).read_text(encoding="utf-8"))["sizes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def fps_of(spec: RobotSpec) -> int:
@@ -118,7 +128,7 @@ def _write(folder: Path, episode: EpisodeData, spec: RobotSpec, config: LeRobotC
             )
         if config.keep_frames:
             (folder / f"{camera}.u8").write_bytes(np.ascontiguousarray(frames).data)
-    pq.write_table(_table(episode, config, fps), folder / FRAMES)
+    pq.write_table(_table(episode, config, fps), folder / FRAMES, compression="none", use_dictionary=False)
     statistics = {
         **{
             layout.image_key(c): layout.statistics_to_json(image_statistics(f), image=True)
@@ -133,8 +143,9 @@ def _write(folder: Path, episode: EpisodeData, spec: RobotSpec, config: LeRobotC
         "length": len(episode),
         "source": episode.source,
         "statistics": statistics,
+        "sizes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
     }
-    write_json(folder / EPISODE, about)
+    (folder / EPISODE).write_text(json.dumps(about), encoding="utf-8")
 
 
 def _table(episode: EpisodeData, config: LeRobotConfig, fps: int) -> pa.Table:

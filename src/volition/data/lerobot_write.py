@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import secrets
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from volition.contract import RobotSpec
 from volition.data import lerobot_layout as layout
 from volition.data.files import read_json, replacing, write_json
 from volition.data.fingerprint import fingerprint
-from volition.data.frames import FrameWriter
+from volition.data.frames import FrameWriter, finish_frames
 from volition.data.lerobot_shard import (
     Place,
     Staged,
@@ -34,7 +35,7 @@ from volition.data.lerobot_shard import (
     write_shard,
     write_statistics,
 )
-from volition.data.lerobot_stage import EpisodeData, LeRobotConfig, fps_of, stage
+from volition.data.lerobot_stage import EpisodeData, LeRobotConfig, fps_of, is_whole, stage
 from volition.data.spec import spec_from_json, spec_to_json
 
 logger = logging.getLogger(__name__)
@@ -49,11 +50,12 @@ class LeRobotWriter:
         self.spec = spec_from_json(about["spec"], str(root / layout.OURS))
         self.config = LeRobotConfig(**about["storage"])
         self._info = info
+        self._token = secrets.token_hex(4)
         self._sentences = _read_sentences(root)
         self._shards = committed_shards(root, info["total_episodes"])
         self._staged = self._recover()
         self._staged_bytes = sum(staged.bytes for staged in self._staged)
-        self._frames = self._open_frames()
+        self._keeps_frames = self._can_keep_frames()
 
     @classmethod
     def create(
@@ -109,8 +111,11 @@ class LeRobotWriter:
         return source
 
     def scratch(self, name: str) -> Path:
-        """Where a worker process may `stage` an episode for `adopt`; unadopted folders are dropped by `resume`."""
-        return self.root / layout.STAGED / f"loose-{name}"
+        """Where a worker process may `stage` an episode for `adopt`; what is never adopted is removed.
+
+        The name is this writer's alone: workers of one that was killed may be at work for some moments yet.
+        """
+        return self.root / layout.STAGED / f"loose-{self._token}-{name}"
 
     def add(self, episode: EpisodeData) -> None:
         """Append an episode; it is durable when this returns."""
@@ -156,8 +161,11 @@ class LeRobotWriter:
     def close(self) -> None:
         """Seal what is staged; the dataset is whole."""
         self.seal()
-        if self._frames is not None and self.num_frames:
-            self._frames.finish(fingerprint(self.root), self.num_frames)
+        for left in (self.root / layout.STAGED).iterdir():  # by workers that were stopped
+            shutil.rmtree(left, ignore_errors=True)
+        if self._keeps_frames and self.num_frames:
+            key = fingerprint(self.root)
+            finish_frames(self.root / layout.FRAMES, self.spec.image_sizes, key=key, num_frames=self.num_frames)
 
     def __enter__(self) -> LeRobotWriter:
         return self
@@ -175,29 +183,30 @@ class LeRobotWriter:
         named = {folder.name: folder for folder in folders}
         found: list[Staged] = []
         while (name := _staged_name(committed + len(found))) in named:
+            if not is_whole(named[name]):
+                logger.warning("%s is damaged: it and what follows must be recorded again", named[name])
+                break
             found.append(read_staged(named[name]))
         for folder in folders:
             if all(folder != staged.folder for staged in found):
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
         return found
 
-    def _open_frames(self) -> FrameWriter | None:
-        if not self.config.keep_frames:
-            return None
-        folder, total = self.root / layout.FRAMES, int(self._info["total_frames"])
-        if total and not folder.is_dir():
+    def _can_keep_frames(self) -> bool:
+        folder = self.root / layout.FRAMES
+        if self.config.keep_frames and self._shards and not folder.is_dir():
             logger.warning("%s is gone: going on without it; training will decode the dataset once", folder)
-            return None
-        return FrameWriter(folder, self.spec.image_sizes, num_frames=total)
+            return False
+        return self.config.keep_frames
 
     def _append_frames(self) -> None:
-        if self._frames is None:
+        if not self._keeps_frames:
             return
-        self._frames.truncate(int(self._info["total_frames"]))  # an earlier attempt may have failed half-way
-        for staged in self._staged:
-            for camera in self.spec.image_sizes:
-                self._frames.append_file(camera, staged.folder / f"{camera}.u8")
-        self._frames.flush()
+        total = int(self._info["total_frames"])  # an earlier attempt may have left more
+        with FrameWriter(self.root / layout.FRAMES, self.spec.image_sizes, num_frames=total) as frames:
+            for staged in self._staged:
+                for camera in self.spec.image_sizes:
+                    frames.append_file(camera, staged.folder / f"{camera}.u8")
 
 
 def _staged_name(episode: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
 SEEK_SECONDS = 1.0  # decode through smaller gaps, seek over larger ones
@@ -54,9 +55,9 @@ def write_video(path: Path, frames: np.ndarray, *, fps: int, keyframe_interval: 
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        convert = VideoReformatter()  # one for all frames: making it costs more than using it
         for frame in frames:
-            # Converted here: left to the encoder, the same small pictures came out different now and then.
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+            picture = convert.reformat(av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p")
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
 

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ import numpy as np
 
 from volition.contract import require_equal
 from volition.data import lerobot_layout as layout
-from volition.data.files import read_json, write_json
 from volition.data.lerobot_stage import LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
 from volition.data.perform import Job, PerformConfig, RecordableEnv
@@ -29,7 +28,7 @@ from volition.data.workers import Duty, Workers
 
 logger = logging.getLogger(__name__)
 
-DONE = layout.PRIVATE / "record.json"
+JOURNAL = layout.PRIVATE / "record.jsonl"
 CHAIN_LENGTH = 5
 
 
@@ -89,62 +88,74 @@ def record(
     are drawn from `config.tasks`. On Ctrl-C, or any error, the finished episodes are in `out` when this is left.
     """
     jobs = _jobs(config, chain_tasks)
-    writer = _open_writer(make_env, config, out)
-    with writer:
-        done = _Done.read(out)
-        skip = _parts_kept(writer, done.jobs)
-        clock, frames_before = time.monotonic(), writer.num_frames
-
-        def state() -> RecordProgress:
-            seconds = time.monotonic() - clock
-            speed = (writer.num_frames - frames_before) / max(seconds, 1e-9)
-            return RecordProgress(
-                jobs=done.jobs,
-                total_jobs=len(jobs),
-                episodes=writer.num_episodes,
-                frames=writer.num_frames,
-                rejected=done.rejected,
-                seconds=seconds,
-                frames_per_second=speed,
-            )
-
+    began = time.monotonic()
+    with _open_writer(make_env, config, out) as writer:
+        frames_before = writer.num_frames
+        done = before = _last_done(out, writer.num_episodes)
         duty = Duty(make_env=make_env, config=config.perform, storage=config.storage, scratch=writer.scratch("job"))
-        todo = jobs[done.jobs :]
-        with Workers(min(config.workers, len(todo)), duty) as workers:
-            for result in workers.results(todo):
-                for folder in result.folders[skip:]:
-                    writer.adopt(folder)
-                skip = 0
-                done = _Done(jobs=done.jobs + 1, rejected=done.rejected + result.rejected)
-                done.write(out)
-                if progress is not None:
-                    progress(state())
+        for done in _perform_rest(jobs, before, duty, config.workers, writer):
+            if progress is not None:
+                progress(_progress(done, len(jobs), writer, began, frames_before))
     if not writer.num_episodes:
         raise ValueError(
             f"not one of {len(jobs)} jobs ended in success; is the demonstrator able to do {config.tasks}?"
         )
-    return state()
+    return _progress(done, len(jobs), writer, began, frames_before)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Done:
-    """How far a recording has come, on disk."""
+    """How far a recording had come when a job was finished: a line of the journal."""
 
     jobs: int = 0
+    episodes: int = 0
     rejected: int = 0
 
-    @staticmethod
-    def read(out: Path) -> _Done:
-        return _Done(**read_json(out / DONE)) if (out / DONE).is_file() else _Done()
 
-    def write(self, out: Path) -> None:
-        write_json(out / DONE, dataclasses.asdict(self))
+def _perform_rest(
+    jobs: Sequence[Job], done: _Done, duty: Duty, num_workers: int, writer: LeRobotWriter
+) -> Iterator[_Done]:
+    """Perform what is left of `jobs`, adopt the episodes in order, and note every finished job in the journal."""
+    todo = jobs[done.jobs :]
+    skip = writer.num_episodes - done.episodes  # the interruption came between the episodes of one job
+    with Workers(min(num_workers, len(todo)), duty) as workers, (writer.root / JOURNAL).open("w") as journal:
+        journal.write(json.dumps(dataclasses.asdict(done)) + "\n")
+        for result in workers.results(todo):
+            for folder in result.folders[skip:]:
+                writer.adopt(folder)
+            skip = max(skip - len(result.folders), 0)
+            rejected = done.rejected + result.rejected
+            done = _Done(jobs=result.number + 1, episodes=writer.num_episodes - skip, rejected=rejected)
+            journal.write(json.dumps(dataclasses.asdict(done)) + "\n")
+            journal.flush()
+            yield done
 
 
-def _parts_kept(writer: LeRobotWriter, next_job: int) -> int:
-    """How many episodes of the next job are already in the dataset: the interruption came between two of them."""
-    source = writer.last_source
-    return int(source["part"]) + 1 if source is not None and source["job"] == next_job else 0
+def _progress(done: _Done, total: int, writer: LeRobotWriter, began: float, frames_before: int) -> RecordProgress:
+    seconds = time.monotonic() - began
+    return RecordProgress(
+        jobs=done.jobs,
+        total_jobs=total,
+        episodes=writer.num_episodes,
+        frames=writer.num_frames,
+        rejected=done.rejected,
+        seconds=seconds,
+        frames_per_second=(writer.num_frames - frames_before) / max(seconds, 1e-9),
+    )
+
+
+def _last_done(out: Path, num_episodes: int) -> _Done:
+    """The last line of the journal that the episodes on the disk bear out; a line cut short ends the journal."""
+    found = _Done()
+    if (out / JOURNAL).is_file():
+        for line in (out / JOURNAL).read_text().splitlines():
+            try:
+                done = _Done(**json.loads(line))
+            except (ValueError, TypeError):
+                break
+            if done.episodes <= num_episodes and done.jobs > found.jobs:
+                found = done
+    return found
 
 
 def _jobs(config: RecordConfig, chain_tasks: Callable[[int], tuple[str, ...]] | None) -> list[Job]:

@@ -13,7 +13,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
 
 import numpy as np
 
@@ -89,9 +88,7 @@ class Scale:
             raise ValueError(f"values must have {len(self.offset)} dimensions, got shape {list(values.shape)}")
 
 
-def make_scale(
-    statistics: Statistics, kind: Literal["mean_std", "min_max", "quantiles"], *, keep: Sequence[int] = ()
-) -> Scale:
+def make_scale(statistics: Statistics, kind: str, *, keep: Sequence[int] = ()) -> Scale:
     """mean_std: to mean 0 and deviation 1. min_max, quantiles (1 % and 99 %): that range to [-1, 1].
 
     Dimensions in `keep` (binary ones, say) are left as they are.

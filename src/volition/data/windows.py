@@ -44,7 +44,7 @@ class Windows:
         episode = int(np.searchsorted(self.ends, index, side="right"))
         return episode, int(index - (self.ends[episode - 1] if episode else 0))
 
-    def sample(self, index: int, instruction_choice: int = 0) -> Sample:
+    def sample(self, index: int | np.integer, instruction_choice: int | np.integer = 0) -> Sample:
         """Window `index` with wording number `instruction_choice`, counted round and round."""
         number, frame = self.locate(int(index))
         episode = self.episodes[number]

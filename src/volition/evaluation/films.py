@@ -69,7 +69,7 @@ def encode_mp4(frames: np.ndarray, *, fps: int = 15, hold: int = 10) -> bytes:
         raise ValueError(f"h264 needs frames with even sides, got {frames.shape[2]} x {frames.shape[1]}")
     buffer = io.BytesIO()
     with av.open(buffer, mode="w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "26", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "22", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.thread_count = 1  # the same bytes on every machine
         for frame in [*frames, *[frames[-1]] * hold]:

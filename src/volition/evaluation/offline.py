@@ -23,8 +23,8 @@ from volition.records import Actor, Episode, Observation
 class OfflineScore:
     """Errors of the first action of every chunk, in robot units, and of the whole chunk.
 
-    Intervals are over episodes. `constant_mae` is the error of always answering with the dimension's median action:
-    a policy that has learned something is below it.
+    Episodes weigh the same, and intervals are over episodes. `constant_mae` and `constant_accuracy` are those of always
+    answering with the dimension's median or commoner side: a policy that has learned something is better.
     """
 
     mae: dict[str, Estimate]  # continuous dimension -> mean absolute error
@@ -94,14 +94,16 @@ def _score(predicted: Sequence[np.ndarray], actual: Sequence[np.ndarray], space:
     right = [(chunks[:, 0] > middle) == (actions > middle) for chunks, actions in zip(predicted, actual)]
     everything = np.concatenate(list(actual))
     constant = np.median(everything, axis=0)
-    share_high = (everything > middle).mean(axis=0)
+    still = [np.abs(actions - constant).mean(axis=0) for actions in actual]
+    usual = (everything > middle).mean(axis=0) > 0.5
+    lucky = [((actions > middle) == usual).mean(axis=0) for actions in actual]
     horizon = predicted[0].shape[1]
     ahead = [_chunk_error(predicted, actual, k, continuous) for k in range(horizon)] if continuous else []
     return OfflineScore(
         mae={names[i]: bootstrap_mean([float(e[:, i].mean()) for e in errors]) for i in continuous},
-        constant_mae={names[i]: float(np.abs(everything[:, i] - constant[i]).mean()) for i in continuous},
+        constant_mae={names[i]: float(np.mean(still, axis=0)[i]) for i in continuous},
         accuracy={names[i]: bootstrap_mean([float(r[:, i].mean()) for r in right]) for i in binary},
-        constant_accuracy={names[i]: float(max(share_high[i], 1.0 - share_high[i])) for i in binary},
+        constant_accuracy={names[i]: float(np.mean(lucky, axis=0)[i]) for i in binary},
         chunk_mae=tuple(value for value in ahead if value is not None),
         num_steps=len(everything),
         num_episodes=len(actual),

@@ -18,8 +18,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any, TypeAlias
+from typing import NoReturn, TypeAlias
 
 from volition.evaluation.slot import Failure, Film, Moment, Request, Slot
 from volition.records import Env
@@ -60,7 +61,7 @@ class Workers:
         self.num_slots = num_workers * slots_per_worker
         self._patience = patience_seconds
         self._pending: dict[int, Request] = {}
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[Connection] = []
         payload = pickle.dumps(factory)
         try:
@@ -77,17 +78,15 @@ class Workers:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = os.environ | threads | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with theirs:
-            self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment))
+            self.processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment))
         self._pipes.append(ours)
         ours.send((num_slots, payload))
 
     def send(self, slot: int, request: Request) -> None:
         worker, place = self._place(slot)
         self._pending[slot] = request
-        try:
+        with suppress(OSError):  # a worker that has ended; its last words, if any, are read by `receive`
             self._pipes[worker].send((place, request))
-        except OSError:
-            self._report_death(worker)
 
     def receive(self) -> list[tuple[int, Reply]]:
         assert self._pending, "nothing was sent, so there is nothing to wait for"
@@ -111,8 +110,8 @@ class Workers:
         del self._pending[slot]
         return slot, reply
 
-    def _report_death(self, worker: int) -> Any:
-        code = self._processes[worker].wait(timeout=10)
+    def _report_death(self, worker: int) -> NoReturn:
+        code = self.processes[worker].wait(timeout=10)
         raise RuntimeError(
             f"a worker process of the environments ended with exit code {code} while running {self._doing(worker)}; "
             "a code of -9 means that the machine was out of memory: use fewer slots or workers"
@@ -130,7 +129,7 @@ class Workers:
         for pipe in self._pipes:
             pipe.close()
         deadline = time.monotonic() + 2.0
-        for process in self._processes:
+        for process in self.processes:
             try:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -148,22 +147,29 @@ def open_pool(factory: EnvFactory, *, num_workers: int, slots_per_worker: int, p
     return Workers(factory, num_workers, slots_per_worker, patience_seconds)
 
 
+def _next(pipe: Connection) -> tuple[int, Request] | None:
+    """The next request, or None when the parent is done or gone."""
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
 def _serve(pipe: Connection) -> None:
     """A worker's life: make the environments, answer until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     num_slots, payload = pipe.recv()
     slots: list[Slot] = []
-    place = -1
+    place = -1  # says that nothing was asked yet
     try:
         factory = pickle.loads(payload)
         slots.extend(Slot(factory()) for _ in range(num_slots))
-        while True:
-            place, request = pipe.recv()
+        while (asked := _next(pipe)) is not None:
+            place, request = asked
             pipe.send((place, slots[place].answer(request)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone or done
     except Exception:
-        pipe.send((place, Failure(traceback=traceback.format_exc())))
+        with suppress(OSError):  # nobody listens any more
+            pipe.send((place, Failure(traceback=traceback.format_exc())))
     finally:
         for slot in slots:
             slot.close()

@@ -1,0 +1,5 @@
+"""Recipes: functions that return an Experiment. `volition train NAME` finds these; yours are `package.module:function`."""
+
+from volition.recipes.desk import demo, demo_blind, desk, smoke
+
+__all__ = ["demo", "demo_blind", "desk", "smoke"]

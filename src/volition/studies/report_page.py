@@ -86,7 +86,8 @@ def _listening(report: Report) -> str:
         return ""
     score = report.swap.score
     pairs = "".join(
-        f'<div class="pair">{_strip(told, "what this start was made for")}{_strip(swapped, "the same start, other words")}</div>'
+        f'<div class="pair">{_strip(told, "what this start was made for")}'
+        f"{_strip(swapped, 'the same start, other words')}</div>"
         for told, swapped in report.swap.pairs
     )
     return (
@@ -103,7 +104,7 @@ def _looking(report: Report) -> str:
     if report.blind is None:
         return ""
     blind, gain = report.blind, report.blind.difference
-    odds = "p < 0.001" if gain.p_value < 0.001 else f"p = {gain.p_value:.3f}"
+    odds = "p &lt; 0.001" if gain.p_value < 0.001 else f"p = {gain.p_value:.3f}"
     return (
         f"<section><h2>Does it look?</h2><p>{escape(blind.description)}</p>"
         f'<div class="versus"><div class="good"><b>{rate(report.success)}</b><p>with its eyes open</p>'

@@ -117,7 +117,7 @@ class Report:
     facts: tuple[Fact, ...] = ()
     losses: tuple[Curve, ...] = ()  # over training steps
     progress: tuple[Curve, ...] = ()  # success over training minutes, one curve a variant
-    clips: tuple[Clip, ...] = ()
+    clips: tuple[Clip, ...] = ()  # the first success stands at the top; eight more fill two rows
     swap: Swap | None = None
     blind: BlindTwin | None = None
     created: float = 0.0  # Unix time; 0: not told

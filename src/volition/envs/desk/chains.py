@@ -93,8 +93,8 @@ def _put_down(a: Arrangement, held: str, task: str) -> Arrangement | None:
     if task == "place_in_drawer":
         return a.put(held, "drawer") if a.drawer == "open" and "drawer" not in a.places else None
     below = [c for c in BLOCKS if c != held and a.place(c) == "table" and a.clear(c)]
-    # With two to choose from the outcome would be open; which one is lower matters to no later task.
-    return a.put(held, below[0]) if below else None
+    # With two to choose from the outcome would be open, and with it what can follow.
+    return a.put(held, below[0]) if len(below) == 1 else None
 
 
 def _unstack(a: Arrangement) -> Arrangement | None:
@@ -179,10 +179,10 @@ def _consistent(places: tuple[str, ...], drawer: str) -> bool:
 @cache
 def _all_arrangements() -> tuple[Arrangement, ...]:
     return tuple(
-        Arrangement(door=door, drawer=drawer, bulb=bulb, led=led, places=places)
-        for places in product(PLACES + BLOCKS, repeat=3)
+        Arrangement(door=door, drawer=drawer, bulb=bulb, led=led, places=(red, blue, pink))
+        for red, blue, pink in product(PLACES + BLOCKS, repeat=3)
         for door, drawer, bulb, led in _furniture()
-        if _consistent(places, drawer)
+        if _consistent((red, blue, pink), drawer)
     )
 
 

@@ -19,41 +19,35 @@ from typing import Final
 import numpy as np
 
 from volition.envs.desk import layout as at
+from volition.envs.desk.controller import METRES_PER_UNIT, RADIANS_PER_UNIT, Command, Controller
 from volition.envs.desk.gl import mujoco
 from volition.envs.desk.kinematics import (
     FINGER_OPEN,
     HOME,
     JOINT_HIGH,
     JOINT_LOW,
-    Arm,
     euler_from_rotation,
     rotation_from_euler,
-    rotation_from_vector,
-    rotation_vector,
 )
 from volition.envs.desk.layout import Box
 from volition.envs.desk.render import CAMERAS, Renderer
 from volition.envs.desk.state import BLOCKS, DeskState, Shift, Snapshot
 from volition.envs.desk.world import FURNITURE_JOINTS, World
 
-METRES_PER_UNIT, RADIANS_PER_UNIT = 0.02, 0.05
-LARGEST_LEAD, LARGEST_TURN = 0.06, 0.4  # metres and radians of the kept target beyond the measured pose
-_CLOSED = -0.01  # finger target, metres: 1 cm beyond closed, so that a grasp presses
+__all__ = ["DEFAULT_IMAGE_SIZES", "METRES_PER_UNIT", "RADIANS_PER_UNIT", "Desk", "Saved"]
+
 _STATE: Final = mujoco.mjtState.mjSTATE_INTEGRATION
 DEFAULT_IMAGE_SIZES: Mapping[str, tuple[int, int]] = {"static": (200, 200), "gripper": (84, 84)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Saved:
     """A moment of a desk, made by `Desk.save`; opaque to everyone else."""
 
     scene: str
     shift: Shift
     physics: np.ndarray
-    joints: np.ndarray
-    position: np.ndarray
-    rotation: np.ndarray
-    gripper: float
+    command: Command
     led: bool
     pressed: bool
 
@@ -66,14 +60,13 @@ class Desk:
         if unknown:
             raise ValueError(f"image_sizes may name the cameras {', '.join(CAMERAS)}, got also {sorted(unknown)}")
         self.image_sizes = dict(image_sizes)
-        self._ik = Arm()
+        self._controller = Controller()
         self._worlds: dict[str, World] = {}
         self._renderers: dict[str, Renderer] = {}
         self._active: World | None = None
         self._shift = Shift()
-        self._joints = HOME.copy()
-        self._position, self._rotation = np.zeros(3), np.eye(3)
-        self._gripper, self._led, self._pressed = 1.0, False, False
+        self._command = self._controller.at_rest(HOME, 1.0)
+        self._led, self._pressed = False, False
 
     @property
     def world(self) -> World:
@@ -83,23 +76,22 @@ class Desk:
         return self._active
 
     def reset(self, state: DeskState) -> None:
-        """Put everything at `state`; equal states give equal futures, to the bit. ValueError names what is impossible."""
+        """Put everything at `state`; equal states give equal futures, to the bit. ValueError names what is wrong."""
         world = self._world(state.scene)
         observed, joints = _checked(state, world)
         mujoco.mj_resetData(world.model, world.data)
         world.place(state.shift)
+        self._active, self._shift = world, state.shift
+        self._command = self._controller.at_rest(joints, state.gripper)
         data = world.data
         data.qpos[world.arm] = joints
+        data.qpos[world.fingers] = _finger_positions(self._command, observed, world)
         data.qpos[world.furniture] = observed[:4]
         for index, name in enumerate(BLOCKS):
             world.set_block(name, observed[6 + 6 * index : 12 + 6 * index])
-        self._active, self._shift, self._joints = world, state.shift, joints
-        self._position, self._rotation = self._ik.forward(joints)
-        self._gripper = 1.0 if state.gripper > 0 else -1.0
-        data.qpos[world.fingers] = self._finger_positions(observed)
         self._led = bool(observed[5] > 0.5)
         self._pressed = bool(observed[2] > at.BUTTON_TRAVEL / 2)
-        self._command()
+        data.ctrl[:] = self._command.control
         mujoco.mj_step1(world.model, data)
 
     def step(self, action: np.ndarray) -> None:
@@ -108,14 +100,8 @@ class Desk:
         if action.shape != (7,) or not np.isfinite(action).all():
             raise ValueError(f"an action must be 7 finite numbers, got {action.tolist()}")
         world = self.world
-        move = np.clip(action, -1.0, 1.0)
-        turn = rotation_from_euler(move[3:6] * RADIANS_PER_UNIT)
-        self._position, self._rotation = self._within_reach(
-            self._position + move[:3] * METRES_PER_UNIT, turn @ self._rotation
-        )
-        self._gripper = 1.0 if move[6] > 0 else -1.0
-        self._joints, _ = self._ik.solve(self._position, self._rotation, self._joints)
-        self._command()
+        self._command = self._controller.follow(self._command, action, self.tcp_position, self.tcp_rotation)
+        world.data.ctrl[:] = self._command.control
         world.advance()
         pressed = bool(world.data.qpos[world.furniture[2]] > at.BUTTON_TRAVEL / 2)
         if pressed and not self._pressed:
@@ -159,7 +145,7 @@ class Desk:
         angles[0] %= 2 * np.pi
         qpos = world.data.qpos
         return np.concatenate(
-            (self.tcp_position, angles, [qpos[world.fingers].sum()], qpos[world.arm], [self._gripper])
+            (self.tcp_position, angles, [qpos[world.fingers].sum()], qpos[world.arm], [self._command.gripper])
         )
 
     def scene_obs(self) -> np.ndarray:
@@ -186,8 +172,8 @@ class Desk:
         physics = np.empty(mujoco.mj_stateSize(world.model, _STATE))
         mujoco.mj_getState(world.model, world.data, physics, _STATE)
         return Saved(
-            world.scene, self._shift, physics, self._joints.copy(), self._position.copy(), self._rotation.copy(),
-            self._gripper, self._led, self._pressed,
+            scene=world.scene, shift=self._shift, physics=physics, command=self._command, led=self._led,
+            pressed=self._pressed,
         )  # fmt: skip
 
     def restore(self, saved: Saved) -> None:
@@ -197,8 +183,7 @@ class Desk:
         world.place(saved.shift)
         mujoco.mj_setState(world.model, world.data, saved.physics, _STATE)
         self._active, self._shift = world, saved.shift
-        self._joints, self._position, self._rotation = saved.joints.copy(), saved.position.copy(), saved.rotation.copy()
-        self._gripper, self._led, self._pressed = saved.gripper, saved.led, saved.pressed
+        self._command, self._led, self._pressed = saved.command, saved.led, saved.pressed
         mujoco.mj_step1(world.model, world.data)
 
     @property
@@ -214,12 +199,12 @@ class Desk:
     @property
     def target_position(self) -> np.ndarray:
         """float64[3]: of the kept target."""
-        return self._position.copy()
+        return self._command.position.copy()
 
     @property
     def target_rotation(self) -> np.ndarray:
         """float64[3, 3]: of the kept target."""
-        return self._rotation.copy()
+        return self._command.rotation.copy()
 
     @property
     def shift(self) -> Shift:
@@ -270,38 +255,21 @@ class Desk:
             self._worlds[scene] = World(scene)
         return self._worlds[scene]
 
-    def _command(self) -> None:
-        control = self.world.data.ctrl
-        control[:7] = self._joints
-        control[7:] = FINGER_OPEN if self._gripper > 0 else _CLOSED
 
-    def _within_reach(self, position: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pull a target back that has run ahead of the arm, so that it cannot wind up against an obstacle."""
-        measured, turned = self.tcp_position, self.tcp_rotation
-        lead = position - measured
-        distance = float(np.linalg.norm(lead))
-        if distance > LARGEST_LEAD:
-            position = measured + lead * (LARGEST_LEAD / distance)
-        turn = rotation_vector(rotation @ turned.T)
-        angle = float(np.linalg.norm(turn))
-        if angle > LARGEST_TURN:
-            rotation = rotation_from_vector(turn * (LARGEST_TURN / angle)) @ turned
-        return position, rotation
-
-    def _finger_positions(self, observed: np.ndarray) -> np.ndarray:
-        """Metres of each finger: open, or closed on the block that lies between them, or shut."""
-        if self._gripper > 0:
-            return np.full(2, FINGER_OPEN)
-        axis = self._rotation[:, 1]
-        for index, name in enumerate(BLOCKS):
-            pose = observed[6 + 6 * index : 12 + 6 * index]
-            turned = rotation_from_euler(pose[3:])
-            half = np.array([self.world.layout.lengths[name] / 2, at.BLOCK_HALF, at.BLOCK_HALF])
-            offset = pose[:3] - self._position
-            if np.all(np.abs(turned.T @ offset) < half):
-                extent, along = float(np.abs(turned.T @ axis) @ half), float(axis @ offset)
-                return np.clip([extent + along, extent - along], 0.0, FINGER_OPEN)
-        return np.zeros(2)
+def _finger_positions(command: Command, observed: np.ndarray, world: World) -> np.ndarray:
+    """Metres of each finger: open, or closed on the block that lies between them, or shut."""
+    if command.gripper > 0:
+        return np.full(2, FINGER_OPEN)
+    axis = command.rotation[:, 1]
+    for index, name in enumerate(BLOCKS):
+        pose = observed[6 + 6 * index : 12 + 6 * index]
+        turned = rotation_from_euler(pose[3:])
+        half = np.array([world.layout.lengths[name] / 2, at.BLOCK_HALF, at.BLOCK_HALF])
+        offset = pose[:3] - command.position
+        if np.all(np.abs(turned.T @ offset) < half):
+            extent, along = float(np.abs(turned.T @ axis) @ half), float(axis @ offset)
+            return np.clip([extent + along, extent - along], 0.0, FINGER_OPEN)
+    return np.zeros(2)
 
 
 def _checked(state: DeskState, world: World) -> tuple[np.ndarray, np.ndarray]:

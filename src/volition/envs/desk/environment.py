@@ -1,9 +1,9 @@
 """The desk as an environment with tasks: what recording, evaluation and the demo step.
 
-    env = DeskEnv(DeskConfig(shift=DEMO))
-    env.reset(Start(seed=0, tasks=("open_drawer",), scene="A"))
-    env.begin("open_drawer")                       # the judge remembers this moment
-    while not env.step(policy(env.observe("pull out the drawer under the table"))): ...
+env = DeskEnv(DeskConfig(shift=DEMO))
+env.reset(Start(seed=0, tasks=("open_drawer",), scene="A"))
+env.begin("open_drawer")                       # the judge remembers this moment
+while not env.step(policy(env.observe("pull out the drawer under the table"))): ...
 """
 
 from __future__ import annotations
@@ -117,10 +117,9 @@ class DeskEnv:
         if self._task is None or self._start is None:
             raise ValueError("a task must have begun before a step is judged: call begin(task) after reset(start)")
         self.desk.step(action)
-        now = self.desk.snapshot()
-        success = judge(self._task, self._start, now)
-        self._achieved |= done(self._start, now)
-        return success
+        done_now = done(self._start, self.desk.snapshot())
+        self._achieved |= done_now
+        return self._task in done_now
 
     def achieved(self) -> frozenset[str]:
         """All tasks that were done at some step since `begin`, the begun one or not."""
@@ -139,7 +138,7 @@ class DeskEnv:
 
     def label(self, task: str) -> np.ndarray:
         """What the expert would do now: float64[7], from any state."""
-        return expert.label(self.desk, task)
+        return expert.label(self.desk, task, self.config.demonstration.top_speed)
 
     def close(self) -> None:
         """Nothing is held that Python does not free."""

@@ -153,7 +153,8 @@ def _lamps(layout: Layout) -> str:
     bulb, led, board, z = layout.bulb_x, layout.led_x, at.SHELF_BACK, at.LAMP_Z
     lamp = 'class="look" material="lamp_off"'
     return (
-        f'<geom name="bulb_glow" {lamp} type="cylinder" fromto="{bulb} {board} {z} {bulb} {board - 0.003} {z}" size="0.062"/>'
+        f'<geom name="bulb_glow" {lamp} type="cylinder" fromto="{bulb} {board} {z} {bulb} {board - 0.003} {z}" '
+        'size="0.062"/>'
         f'<geom name="bulb" {lamp} type="sphere" pos="{bulb} {board - 0.035} {z}" size="0.036"/>'
         f'<geom name="led_glow" {lamp} pos="{led} {board - 0.002} {z}" size="0.062 0.002 0.05"/>'
         f'<geom name="led" {lamp} pos="{led} {board - 0.015} {z}" size="0.04 0.013 0.025"/>'

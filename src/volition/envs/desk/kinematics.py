@@ -15,7 +15,7 @@ from volition.envs.desk.gl import mujoco
 
 JOINT_LOW = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 JOINT_HIGH = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
-HOME = np.array([1.0413, -0.0147, 0.1409, -2.6590, 0.0043, 2.6444, 0.3930])  # tcp at (-0.04, -0.10, 0.66), pointing down
+HOME = np.array([1.0413, -0.0147, 0.1409, -2.659, 0.0043, 2.6444, 0.393])  # tcp at (-0.04, -0.10, 0.66), pointing down
 FINGER_OPEN = 0.04  # metres a finger
 
 BASE_POSITION = (-0.2, -0.49, 0.55)
@@ -41,6 +41,7 @@ _CAPSULES: tuple[tuple[tuple[str, float], ...], ...] = (
     (("0 0 0 0.088 0 0", 0.042),),
     (("0 0 0.03 0 0 0.075", 0.038),),
 )
+_FIRST_SOLID_LINK = 4  # the links before it never come near the furniture: they collide with nothing, which saves time
 _MASSES = (2.9, 2.7, 2.6, 2.4, 2.6, 1.5, 0.7)
 
 
@@ -49,7 +50,7 @@ def arm_body() -> str:
     x, y, z = BASE_POSITION
     text = (
         f'<body name="link0" pos="{x} {y} {z}" childclass="robot">'
-        '<geom type="capsule" fromto="0 0 0.04 0 0 0.2" size="0.065" material="arm"/>'
+        '<geom class="look" type="capsule" fromto="0 0 0.04 0 0 0.2" size="0.065" material="arm"/>'
         f'<geom type="cylinder" class="look" fromto="0 0 0 0 0 {-z}" size="0.055" material="pedestal"/>'
     )
     for index, (position, quaternion) in enumerate(_LINKS):
@@ -61,9 +62,10 @@ def arm_body() -> str:
         capsules = _CAPSULES[index]
         for ends, radius in capsules:
             material = "joint" if len(capsules) == 1 and index in (1, 3, 5) else "arm"
+            kind = "look" if index < _FIRST_SOLID_LINK else "robot"
             text += (
-                f'<geom type="capsule" fromto="{ends}" size="{radius}" mass="{_MASSES[index] / len(capsules)}" '
-                f'material="{material}"/>'
+                f'<geom class="{kind}" type="capsule" fromto="{ends}" size="{radius}" '
+                f'mass="{_MASSES[index] / len(capsules)}" material="{material}"/>'
             )
     return text + _hand() + "</body>" * 8
 
@@ -104,9 +106,7 @@ def euler_from_rotation(rotation: np.ndarray) -> np.ndarray:
     y = np.arctan2(-rotation[2, 0], cosine)
     if cosine < 1e-9:
         return np.array([0.0, y, np.arctan2(-rotation[0, 1], rotation[1, 1])])
-    return np.array(
-        [np.arctan2(rotation[2, 1], rotation[2, 2]), y, np.arctan2(rotation[1, 0], rotation[0, 0])]
-    )
+    return np.array([np.arctan2(rotation[2, 1], rotation[2, 2]), y, np.arctan2(rotation[1, 0], rotation[0, 0])])
 
 
 def rotation_vector(rotation: np.ndarray) -> np.ndarray:
@@ -163,9 +163,9 @@ class Arm:
     def solve(
         self, position: np.ndarray, rotation: np.ndarray, start: np.ndarray, iterations: int = 2
     ) -> tuple[np.ndarray, float]:
-        """Joint angles float64[7] that bring the tcp near a pose, from the angles `start`; and the distance left, metres.
+        """Joint angles float64[7] within the limits that bring the tcp near a pose, and the distance left in metres.
 
-        The distance is the one before the last iteration's correction. Always within the joint limits.
+        The search begins at the angles `start`. The distance is the one before the last iteration's correction.
         """
         model, data = self._model, self._data
         joints = np.array(start, dtype=np.float64)

@@ -62,25 +62,29 @@ class Layout:
 
 LAYOUTS = {
     "A": Layout(
-        name="A", cabinet_x=-0.04, drawer_x=0.13, switch=(0.27, -0.03), button=(-0.28, -0.05), bulb_x=0.21, led_x=-0.01,
+        name="A", cabinet_x=-0.04, drawer_x=0.15, switch=(0.285, -0.03), button=(-0.28, -0.05),
+        bulb_x=0.21, led_x=-0.01,
         lengths={"red": 0.056, "blue": 0.08, "pink": 0.04},
         table=(0.50, 0.33, 0.22), cabinet=(0.62, 0.45, 0.33), door=(0.36, 0.21, 0.14), drawer=(0.36, 0.21, 0.14),
-        handle=(0.78, 0.76, 0.72), floor=(0.72, 0.74, 0.76),
+        handle=(0.78, 0.76, 0.72), floor=(0.56, 0.59, 0.63),
     ),
     "B": Layout(
-        name="B", cabinet_x=0.02, drawer_x=0.17, switch=(-0.27, -0.03), button=(0.28, -0.04), bulb_x=-0.01, led_x=0.21,
+        name="B", cabinet_x=0.02, drawer_x=0.18, switch=(-0.285, -0.03), button=(0.28, -0.04),
+        bulb_x=-0.01, led_x=0.21,
         lengths={"red": 0.04, "blue": 0.08, "pink": 0.056},
         table=(0.88, 0.76, 0.57), cabinet=(0.80, 0.66, 0.47), door=(0.93, 0.85, 0.70), drawer=(0.93, 0.85, 0.70),
         handle=(0.20, 0.20, 0.22), floor=(0.62, 0.65, 0.68),
     ),
     "C": Layout(
-        name="C", cabinet_x=0.03, drawer_x=0.12, switch=(-0.27, -0.01), button=(0.28, -0.10), bulb_x=0.21, led_x=-0.01,
+        name="C", cabinet_x=0.03, drawer_x=0.13, switch=(-0.285, -0.01), button=(0.28, -0.10),
+        bulb_x=0.21, led_x=-0.01,
         lengths={"red": 0.08, "blue": 0.04, "pink": 0.056},
         table=(0.56, 0.63, 0.52), cabinet=(0.86, 0.83, 0.74), door=(0.40, 0.49, 0.39), drawer=(0.40, 0.49, 0.39),
         handle=(0.16, 0.17, 0.18), floor=(0.66, 0.64, 0.62),
     ),
     "D": Layout(
-        name="D", cabinet_x=-0.05, drawer_x=0.15, switch=(0.27, -0.02), button=(-0.28, -0.09), bulb_x=-0.01, led_x=0.21,
+        name="D", cabinet_x=-0.05, drawer_x=0.17, switch=(0.285, -0.02), button=(-0.28, -0.09),
+        bulb_x=-0.01, led_x=0.21,
         lengths={"red": 0.056, "blue": 0.04, "pink": 0.08},
         table=(0.70, 0.56, 0.38), cabinet=(0.74, 0.76, 0.78), door=(0.28, 0.47, 0.47), drawer=(0.28, 0.47, 0.47),
         handle=(0.93, 0.93, 0.90), floor=(0.52, 0.56, 0.60),
@@ -92,7 +96,7 @@ assert tuple(LAYOUTS) == SCENES
 def table_bounds() -> Box:
     """Where a block's centre can lie on the table, free of button, switch and door handle."""
     z = TOP + BLOCK_HALF
-    return Box(low=np.array([-0.19, -0.155, z]), high=np.array([0.19, 0.0, z]))
+    return Box(low=np.array([-0.18, -0.155, z]), high=np.array([0.18, 0.0, z]))
 
 
 def shelf_bounds(layout: Layout) -> Box:

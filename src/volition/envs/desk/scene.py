@@ -1,6 +1,6 @@
 """The whole MJCF model of a scene: physics settings, materials, lights, arm, furniture and blocks.
 
-    scene_model("A") -> mujoco.MjModel
+scene_model("A") -> mujoco.MjModel
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ _DEFAULTS = (
     '<default class="robot"><geom contype="1" conaffinity="0" condim="3" friction="1 0.01 0.0001"/></default>'
     '<default class="pad"><geom contype="1" conaffinity="0" condim="4" friction="1.5 0.02 0.0001" priority="1" '
     'solref="0.01 1" rgba="0.20 0.21 0.23 1"/></default>'
-    '<default class="solid"><geom type="box" contype="0" conaffinity="3" condim="3" friction="1 0.01 0.0001"/></default>'
+    '<default class="solid"><geom type="box" contype="0" conaffinity="3" condim="3" '
+    'friction="1 0.01 0.0001"/></default>'
     '<default class="look"><geom type="box" contype="0" conaffinity="0" mass="0"/></default>'
-    '<default class="block"><geom type="box" contype="2" conaffinity="3" condim="4" friction="0.7 0.005 0.0001"/></default>'
+    '<default class="block"><geom type="box" contype="2" conaffinity="3" condim="3" '
+    'friction="0.7 0.005 0.0001"/></default>'
     "</default>"
 )
 _GAINS = (4500, 4500, 3500, 3500, 2000, 2000, 2000)
@@ -39,7 +41,12 @@ def _materials() -> str:
         "lamp_off": "0.30 0.30 0.31",
     }  # fmt: skip
     text = "".join(f'<material name="{name}" rgba="{rgba} 1" specular="0"/>' for name, rgba in colours.items())
-    lit = {"bulb_on": "1 0.93 0.45", "bulb_glow_on": "1 0.80 0.12", "led_on": "0.55 1 0.55", "led_glow_on": "0.10 0.85 0.25"}
+    lit = {
+        "bulb_on": "1 0.93 0.45",
+        "bulb_glow_on": "1 0.80 0.12",
+        "led_on": "0.55 1 0.55",
+        "led_glow_on": "0.10 0.85 0.25",
+    }
     text += "".join(f'<material name="{n}" rgba="{c} 1" emission="0.6" specular="0"/>' for n, c in lit.items())
     return f"<asset>{text}</asset>"
 
@@ -60,7 +67,8 @@ def scene_text(layout: Layout) -> str:
     return (
         f'<mujoco model="desk {layout.name}">{_OPTION}{VISUAL}<statistic extent="1" center="0 0 0.4"/>{_DEFAULTS}'
         f"{_materials()}<worldbody>"
-        '<light pos="1 -1.5 3" dir="-0.35 0.5 -1" directional="true" castshadow="false" diffuse="0.5 0.5 0.5" specular="0 0 0"/>'
+        '<light pos="1 -1.5 3" dir="-0.35 0.5 -1" directional="true" castshadow="false" diffuse="0.5 0.5 0.5" '
+        'specular="0 0 0"/>'
         '<camera name="static" pos="3 -3 3" fovy="11.8"/>'
         # A box, since planes are drawn from lists of one model and the drawing context is shared by all.
         f'<geom name="floor" class="solid" pos="0 0 -0.05" size="4 4 0.05" rgba="{red} {green} {blue} 1"/>'

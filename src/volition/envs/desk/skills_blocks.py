@@ -45,13 +45,21 @@ def grasp(view: View, color: str, *, clearance: float = 0.08, preferred: float |
     high = abs(float(target[2] - view.tcp[2]))
     turned = abs(wrap(yaw - view.yaw))
     closing = 0.035 < view.width < 0.074  # then a little more is forgiven, so that the fingers do not dither
-    forgiven = 1.8 if closing else 1.0
-    if off < 0.009 * forgiven and high < 0.009 * forgiven and turned < 0.12 * forgiven:
+    forgiven = 1.5 if closing else 1.0
+    if off < 0.012 * forgiven and high < 0.010 * forgiven and turned < 0.15 * forgiven:
         return Goal(position=target, yaw=yaw, gripper=CLOSED)
     # Fingers that are not open, or not yet square to the block, must not come down on it.
     unready = max(min(1.0, max(0.0, turned - 0.1) / 0.3), min(1.0, max(0.0, 0.072 - view.width) / 0.01))
-    way = funnel(view, target, clearance=clearance, inner=0.006, outer=0.03, unready=unready)
-    return Goal(position=way, yaw=yaw, gripper=OPEN)
+    way = funnel(view, target, clearance=clearance, inner=0.009, outer=0.032, unready=unready)
+    return Goal(position=way, yaw=yaw, gripper=OPEN if _room_to_open(view) else CLOSED)
+
+
+def _room_to_open(view: View) -> bool:
+    """Fingers that open beside a block flick it away: up first."""
+    if view.width > 0.03:
+        return True
+    offsets = [view.tcp - view.block(color).position for color in BLOCKS]
+    return not any(np.linalg.norm(offset[:2]) < 0.09 and offset[2] < 0.045 for offset in offsets)
 
 
 def lift(view: View, color: str, *, clearance: float = 0.08) -> Goal:
@@ -66,30 +74,39 @@ def unstack(view: View) -> Goal:
     return lift(view, max(BLOCKS, key=lambda color: float(view.block(color).position[2])))
 
 
-def push(view: View, color: str, direction: np.ndarray) -> Goal:
+def push(view: View, color: str, direction: np.ndarray, veer: float = 2.0) -> Goal:
     """With the fist, along a horizontal direction float64[3] of unit length, in the world."""
     block = view.block(color)
     angle = block_yaw(view, color) - math.atan2(direction[1], direction[0])
     half = abs(math.cos(angle)) * view.lengths[color] / 2 + abs(math.sin(angle)) * at.BLOCK_HALF
+    thing = block.position.copy()
+    # Below its middle, so that it does not tip; never below the table top, where it may fall.
+    thing[2] = max(float(thing[2]), at.TOP + at.BLOCK_HALF) - 0.006
     lane = Lane(
-        thing=block.position,
+        thing=thing,
         direction=direction,
         contact=half + FIST,
-        behind=(0.025, 0.05),
+        behind=(0.02, 0.05),
         side=0.025,
         aim=0.004,
         clearance=0.09,
+        veer=veer,
     )
     position, driving = along(view, lane)
     return Goal(position=position, yaw=0.0, gripper=fist(view), speed=PUSH_SPEED if driving else 1.0)
 
 
 def push_into_drawer(view: View) -> Goal:
-    """The block on the table that is nearest to the drawer's middle, over the edge."""
-    inside = view.local(view.site["drawer_inside"])
-    on_table = [color for color in BLOCKS if "table" in view.block(color).touches] or list(BLOCKS)
-    color = min(on_table, key=lambda c: abs(float(view.local(view.block(c).position)[0] - inside[0])))
-    return push(view, color, view.furniture_rotation @ np.array([0.0, -1.0, 0.0]))
+    """The block on the table that is nearest to the drawer's middle: sideways to that, then over the edge."""
+    middle = float(view.local(view.site["drawer_inside"])[0])
+    on_table = [color for color in BLOCKS if "table" in view.block(color).touches]
+    if not on_table:
+        return _let_go(view)
+    off = {color: float(view.local(view.block(color).position)[0]) - middle for color in on_table}
+    color = min(on_table, key=lambda c: abs(off[c]))
+    outward = abs(off[color]) < at.DRAWER_HALF_WIDTH - 0.045
+    way = np.array([0.0, -1.0, 0.0]) if outward else np.array([-math.copysign(1.0, off[color]), 0.0, 0.0])
+    return push(view, color, view.furniture_rotation @ way, veer=1.0)
 
 
 def rotate(view: View, color: str, sign: float) -> Goal:
@@ -97,8 +114,10 @@ def rotate(view: View, color: str, sign: float) -> Goal:
     if not view.gripped(color):
         # Begin so that the wrist has the way to go before it.
         return grasp(view, color, preferred=-0.3 * sign)
+    # A block that has come off the table, be it by a hair, does not count as turned there: lower it.
     position = view.tcp.copy()
-    position[2] = view.world(np.array([0.0, 0.0, at.TOP + at.BLOCK_HALF]))[2]
+    if "table" not in view.block(color).touches:
+        position[2] -= 0.004 + max(0.0, float(view.block(color).position[2]) - at.TOP - at.BLOCK_HALF)
     return Goal(position=position, yaw=view.yaw + 0.5 * sign, gripper=CLOSED)
 
 
@@ -154,7 +173,7 @@ def put_down(view: View, held: str) -> Goal:
     others = [view.local(view.block(color).position)[:2] for color in BLOCKS if color != held]
     spots = [
         np.array([x, y])
-        for x in np.linspace(-0.18, 0.18, 13)
+        for x in np.linspace(-0.12, 0.12, 9)
         for y in np.linspace(-0.13, -0.03, 4)
         if all(np.linalg.norm(other - (x, y)) > 0.11 for other in others)
     ]

@@ -51,13 +51,13 @@ def open_drawer(view: View) -> Goal:
 
 
 def close_drawer(view: View) -> Goal:
-    """In front of the handle, then inward."""
+    """In front of the handle's right part, then inward: its left may be too near to the arm's own base."""
     lane = Lane(
-        thing=view.site["drawer_handle"],
+        thing=view.site["drawer_handle"] + _direction(view, 0.025, 0.0, 0.0),
         direction=_direction(view, 0.0, 1.0, 0.0),
         contact=HANDLE + FIST,
         behind=(0.02, 0.05),
-        side=0.045,
+        side=0.035,
         aim=0.02,
         clearance=0.07,
     )

@@ -21,16 +21,17 @@ from volition.envs.desk.layout import LAYOUTS, Layout
 from volition.envs.desk.state import BLOCKS, DeskState, Shift
 
 # Block centres on the table, metres in the furniture's frame: within reach, off switch, button and the door's handle.
-TABLE_X = (-0.19, 0.19)
+TABLE_X = (-0.18, 0.18)
 TABLE_Y = (-0.145, -0.02)
 SHELF_X, SHELF_Y = 0.03, 0.012  # how far a block may stand off the middle of its half of the shelf
 DRAWER_X, DRAWER_Y = 0.045, 0.02  # ... and off the middle of the open drawer
 TURNED = math.pi / 8  # radians a block may be turned from lying with its long side away from the robot
 APART = 0.125  # metres between the centres of blocks on the table
 LANE_AHEAD, LANE_BEHIND, LANE_SIDE = 0.24, 0.13, 0.085  # metres around a block that is to be pushed
-PUSH_ROOM = 0.135  # metres from a pushed block's start to the edge of TABLE_X, at least
+PUSH_Y = -0.105  # metres: nearer to the table's edge a push that runs askew would end on the floor
+BEFORE_HANDLE = -0.055  # metres: from here the fingers fit between a block and the door's handle
+PUSH_X = (-0.13, 0.075)  # metres along the push: room for the fingers behind, and for the block to go
 SUNK = 0.0002  # metres a block stands in its surface, so that it touches it from the first moment on
-PUSHED = 0.115  # metres a push moves a block, about
 _ATTEMPTS = 5000
 
 
@@ -148,13 +149,13 @@ def _has_room(a: Arrangement, tasks: Sequence[str], layout: Layout, poses: dict[
 def _moments(
     a: Arrangement, tasks: Sequence[str], positions: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, Arrangement]]:
-    """Each task with the arrangement it finds; moves what is pushed in `positions` on the way."""
+    """Each task with the arrangement it finds; what has been pushed leaves `positions`, where it is is then open."""
     now = a
     for task in tasks:
         yield task, now
         words = task.split("_")
-        if words[0] == "push" and words[1] in positions:
-            positions[words[1]] = positions[words[1]] + np.array([PUSHED if words[3] == "right" else -PUSHED, 0.0, 0.0])
+        if words[0] == "push":
+            positions.pop(words[1], None)
         following = after(now, task)
         assert following is not None, f"{task} cannot follow in {now}"
         now = following
@@ -168,14 +169,16 @@ def _way_free(task: str, now: Arrangement, layout: Layout, positions: dict[str, 
     if task == "push_into_drawer":
         room = at.DRAWER_HALF_WIDTH - 0.05
         on_table = [color for color in positions if now.place(color) == "table"]
-        return all(abs(positions[color][0] - layout.drawer_x) < room for color in on_table)
+        return all(
+            abs(positions[color][0] - layout.drawer_x) < room and positions[color][1] < BEFORE_HANDLE
+            for color in on_table
+        )
     return True
 
 
 def _lane_free(position: np.ndarray, sign: float, others: Sequence[np.ndarray]) -> bool:
     """Room to push the block along sign * x: table ahead, nothing in the way of block or fingers."""
-    edge = TABLE_X[1] if sign > 0 else -TABLE_X[0]
-    if sign * position[0] + PUSH_ROOM > edge + 0.02:
+    if not (PUSH_X[0] < sign * position[0] < PUSH_X[1] and position[1] > PUSH_Y):
         return False
     for other in others:
         ahead, aside = sign * (other[0] - position[0]), abs(other[1] - position[1])

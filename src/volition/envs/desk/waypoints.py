@@ -16,7 +16,7 @@ import numpy as np
 
 from volition.envs.desk import layout as at
 from volition.envs.desk.desk import Desk
-from volition.envs.desk.kinematics import rotation_vector
+from volition.envs.desk.kinematics import BASE_POSITION, rotation_vector
 from volition.envs.desk.state import BLOCKS, BlockState, Snapshot
 
 STEP_METRES = 0.02  # what 1.0 in an action's first three entries means
@@ -28,6 +28,7 @@ GAIN = 0.4
 GRIPPED_WIDTH = (0.03, 0.055)  # metres: a block between the fingers leaves 0.04
 OVER_TABLE, OVER_CABINET = at.TOP + 0.13, at.WALL_TOP + 0.045
 CABINET_FRONT = 0.09  # metres, y in the furniture's frame: beyond it the hand is over or in the cabinet
+LARGEST_LEAN, FAR = 0.45, (0.73, 0.81)  # radians, and metres from the arm's base from where to where it grows
 LOW = 0.014  # metres off a lane's height at which the fist counts as down
 SITES = ("door_handle", "drawer_handle", "drawer_inside", "shelf_left", "shelf_right", "switch_knob", "button_top")
 DRIVE = 0.06  # metres ahead of itself that a driving fist aims
@@ -53,9 +54,13 @@ def yaw_rotation(yaw: float) -> np.ndarray:
 _NEUTRAL = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 
-def hand_rotation(yaw: float) -> np.ndarray:
-    """Pointing straight down, closing axis turned by `yaw` from the world's x."""
-    return yaw_rotation(yaw) @ _NEUTRAL
+def hand_rotation(yaw: float, lean: float = 0.0) -> np.ndarray:
+    """Pointing down, closing axis turned by `yaw` from the world's x, the tips leaning forward by `lean`, radians.
+
+    Forward is square to the closing axis, so that both finger tips stay at one height.
+    """
+    c, s = np.cos(lean), np.sin(lean)
+    return yaw_rotation(yaw) @ np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]]) @ _NEUTRAL
 
 
 def wrap(angle: float, period: float = 2 * np.pi) -> float:
@@ -97,6 +102,14 @@ class View:
         return float(np.arctan2(axis[1], axis[0]))
 
     @property
+    def lean(self) -> float:
+        """Radians by which the tips should lean forward here: a vertical hand cannot be held far from the base."""
+        outward = self.tcp[:2] - np.array(BASE_POSITION[:2])
+        reach = float(np.linalg.norm(outward))
+        forward = float(outward @ [-np.sin(self.yaw), np.cos(self.yaw)]) / reach
+        return LARGEST_LEAN * float(np.clip((reach - FAR[0]) / (FAR[1] - FAR[0]), 0.0, 1.0)) * max(0.0, forward)
+
+    @property
     def furniture_yaw(self) -> float:
         return float(np.arctan2(self.furniture_rotation[1, 0], self.furniture_rotation[0, 0]))
 
@@ -123,13 +136,14 @@ class View:
         return next((color for color in BLOCKS if self.gripped(color)), None)
 
 
-def steer(view: View, goal: Goal) -> np.ndarray:
+def steer(view: View, goal: Goal, top_speed: float = 1.0) -> np.ndarray:
     """The 7-D action towards a goal: proportional near it, saturated far from it. float64[7] in [-1, 1]."""
     move = GAIN * (goal.position - view.tcp) / STEP_METRES
     largest = float(np.abs(move).max())
-    if largest > goal.speed:
-        move *= goal.speed / largest
-    turn = GAIN * rotation_vector(hand_rotation(goal.yaw) @ view.rotation.T) / STEP_RADIANS
+    speed = min(goal.speed, top_speed)
+    if largest > speed:
+        move *= speed / largest
+    turn = GAIN * rotation_vector(hand_rotation(goal.yaw, view.lean) @ view.rotation.T) / STEP_RADIANS
     turn /= max(1.0, float(np.abs(turn).max()))
     return np.concatenate((move, turn, [goal.gripper]))
 
@@ -172,6 +186,7 @@ class Lane:
     side: float  # metres off the corridor's middle at which the fist still drives on
     aim: float  # ... at which it may come down
     clearance: float  # metres above the lane at which to cross the thing
+    veer: float = 1.0  # a free thing veers off from the side that the fist is on: go that much after it
 
 
 def along(view: View, lane: Lane) -> tuple[np.ndarray, bool]:
@@ -185,7 +200,7 @@ def along(view: View, lane: Lane) -> tuple[np.ndarray, bool]:
     low = abs(view.tcp[2] - lane.thing[2]) < LOW
     if low and np.linalg.norm(aside) < lane.side and -0.012 < gap < lane.behind[1] + 0.03:
         height = np.array([0.0, 0.0, lane.thing[2] - view.tcp[2]])
-        return view.tcp + DRIVE * lane.direction + aside + height, True
+        return view.tcp + DRIVE * lane.direction + lane.veer * aside + height, True
     back = float(np.clip(gap, *lane.behind))
     kept = aside * min(1.0, lane.aim / max(1e-9, float(np.linalg.norm(aside))))
     target = lane.thing - (lane.contact + back) * flat - kept

@@ -122,9 +122,7 @@ class World:
     def block_pose(self, name: str) -> np.ndarray:
         """float64[6]: position in metres and Euler XYZ in radians."""
         body = self._block_bodies[name]
-        return np.concatenate(
-            (self.data.xpos[body], euler_from_rotation(self.data.xmat[body].reshape(3, 3)))
-        )
+        return np.concatenate((self.data.xpos[body], euler_from_rotation(self.data.xmat[body].reshape(3, 3))))
 
     def touches(self) -> dict[str, set[str]]:
         """For "robot" and every block: what it is in contact with now."""

@@ -1,0 +1,99 @@
+"""Policies for the embedded simulator, from demonstrations of its scripted expert.
+
+    volition train smoke                       about half a minute: does everything work here?
+    volition demo                              records, trains `demo` for three minutes, evaluates, reports
+    volition train demo_blind                  the control: the same without eyes
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from volition.backbones import TinyPaliGemma
+from volition.backbones.images import Augmentation
+from volition.config import DataConfig, Experiment, Recording, WindowConfig
+from volition.data.lerobot_stage import LeRobotConfig
+from volition.data.perform import PerformConfig
+from volition.data.record import RecordConfig
+from volition.envs.desk.environment import STATE_NAMES, DeskConfig
+from volition.envs.desk.starts import DEMO
+from volition.envs.desk.state import BLOCKS
+from volition.envs.desk.tasks import TASKS
+from volition.heads import ActionLoss, LSTMHeadConfig
+from volition.training.optim import OptimConfig
+from volition.training.train import LoopConfig
+
+FURNITURE = (
+    *("open_drawer", "close_drawer", "move_slider_left", "move_slider_right"),
+    *("turn_on_lightbulb", "turn_off_lightbulb", "turn_on_led", "turn_off_led"),
+)
+LIFTS = tuple(f"lift_{block}_block_table" for block in BLOCKS)
+PUSHES = tuple(f"push_{block}_block_{side}" for block in BLOCKS for side in ("left", "right"))
+DEMO_TASKS = (*FURNITURE, *LIFTS, *PUSHES)
+IMAGE_SIZE = 96
+# What the demo records, trains and is tested in: one scene, with the furniture and the camera elsewhere at every reset.
+DEMO_ENV = DeskConfig(
+    image_sizes={"static": (IMAGE_SIZE, IMAGE_SIZE), "gripper": (IMAGE_SIZE, IMAGE_SIZE)}, shift=DEMO, scenes=("D",)
+)
+
+
+def demo_recording(episodes_per_task: int, *, tasks: tuple[str, ...] = DEMO_TASKS, seed: int = 1) -> Recording:
+    config = RecordConfig(
+        tasks=tasks,
+        episodes_per_task=episodes_per_task,
+        scenes=DEMO_ENV.scenes,
+        perform=PerformConfig(seed=seed),
+        storage=LeRobotConfig(images="jpeg", keep_frames=True),
+        workers=2,
+    )
+    return Recording(env=DEMO_ENV, record=config)
+
+
+def demo() -> Experiment:
+    """Seventeen tasks, two cameras and nothing else, an LSTM over four looks, the whole model trained end to end."""
+    return Experiment(
+        data=DataConfig(path="runs/demo/data", recording=demo_recording(60)),
+        window=WindowConfig(num_obs_steps=4, obs_stride=5, action_horizon=8, replan_steps=5),
+        backbone=TinyPaliGemma(vision_layers=4, text_layers=4, weights="volition:desk-vlm", bfloat16=True),
+        head=LSTMHeadConfig(hidden=256, loss=ActionLoss(kind="l1", binary_weight=0.1)),
+        loop=LoopConfig(
+            num_steps=1600,
+            batch_size=16,
+            log_every=20,
+            save_every=400,
+            augmentation=Augmentation(brightness=0.05, contrast=0.1),
+            optim=OptimConfig(lr=1e-3, backbone_lr=5e-4, warmup_steps=50),
+        ),
+    )
+
+
+def smoke() -> Experiment:
+    """A few tasks, a small model, 100 steps: about half a minute with its recording."""
+    experiment = demo()
+    tasks = ("open_drawer", "turn_on_led")
+    return replace(
+        experiment,
+        data=DataConfig(path="runs/smoke-data", recording=demo_recording(6, tasks=tasks)),
+        backbone=TinyPaliGemma(bfloat16=True),
+        loop=replace(experiment.loop, num_steps=100, batch_size=8, log_every=5, save_every=25),
+    )
+
+
+def demo_blind() -> Experiment:
+    """The blind twin: black cameras, but the robot's own state and its previous action."""
+    experiment = demo()
+    return replace(experiment, data=replace(experiment.data, blind=True, state=STATE_NAMES))
+
+
+def desk() -> Experiment:
+    """All 34 tasks in all four scenes, single episodes and chains; hours on a laptop, see docs/results.md."""
+    experiment = demo()
+    record = replace(
+        experiment.data.recording.record, tasks=TASKS, episodes_per_task=120, chains=400, scenes=("A", "B", "C", "D")
+    )
+    env = replace(DEMO_ENV, scenes=("A", "B", "C", "D"))
+    return replace(
+        experiment,
+        data=DataConfig(path="runs/desk-data", recording=Recording(env=env, record=record)),
+        loop=replace(experiment.loop, num_steps=20_000, save_every=1000, batch_size=16),
+    )

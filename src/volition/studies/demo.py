@@ -1,0 +1,167 @@
+"""`volition demo`: record, train, evaluate, report. Every number in the report was measured in this run.
+
+    runs/demo/{data/, config.json, metrics.jsonl, checkpoints/, eval/*.json, report.json, report.html}
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from volition.config import Experiment
+from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.evaluation.probes import SwapScore, score_swaps, swap_trials
+from volition.evaluation.rollout import RolloutConfig, evaluate
+from volition.evaluation.suite import score_tasks, task_trials
+from volition.policy import Policy
+from volition.recipes.desk import DEMO_ENV, DEMO_TASKS, demo, demo_recording
+from volition.records import Start
+from volition.studies.demo_report import build_report
+from volition.studies.recording import ensure_data, make_desk
+from volition.studies.report import write_report
+from volition.studies.training import load_policy, run_training
+from volition.training.checkpoint import list_checkpoints
+from volition.training.metrics import read_metrics
+
+EVAL_SEED, SWAP_SEED = 900_000, 950_000  # starts that no demonstration begins from
+
+# Told instead: something else that can be done from the same start, in another place.
+SWAPS = (
+    *(("open_drawer", "push_red_block_left"), ("turn_on_led", "lift_blue_block_table")),
+    *(("move_slider_left", "turn_on_lightbulb"), ("lift_red_block_table", "lift_pink_block_table")),
+    *(("push_blue_block_right", "push_pink_block_right"), ("turn_off_lightbulb", "turn_off_led")),
+    *(("close_drawer", "move_slider_right"), ("push_pink_block_left", "open_drawer")),
+)
+Say = Callable[[str, float, str], None]  # phase, share done 0..1, what is going on
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    run: Path = Path("runs/demo")
+    starts_per_task: int = 10
+    swaps_per_pair: int = 2
+    max_steps: int = 180
+    num_films: int = 9
+    experiment: Experiment = field(default_factory=demo)
+
+    @classmethod
+    def small(cls, run: Path) -> DemoConfig:
+        """A minute or two: the same path with two tasks' worth of everything. It proves the path, not the policy."""
+        experiment = demo()
+        tasks = DEMO_TASKS
+        loop = replace(experiment.loop, num_steps=60, log_every=10, save_every=60)
+        data = replace(experiment.data, recording=demo_recording(4, tasks=tasks))
+        return cls(
+            run=run, starts_per_task=1, swaps_per_pair=1, num_films=3, max_steps=60,
+            experiment=replace(experiment, data=data, loop=loop),
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class DemoRun:
+    """What the phases of a demo left behind, for the report."""
+
+    config: DemoConfig
+    seconds: dict[str, float] = field(default_factory=dict)
+    results: list[EpisodeResult] = field(default_factory=list)
+    swaps: list[EpisodeResult] = field(default_factory=list)
+    metrics: list[dict[str, float | int]] = field(default_factory=list)
+    episodes: int = 0
+    frames: int = 0
+
+    @property
+    def swap_score(self) -> SwapScore:
+        return score_swaps(self.swaps)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def run_demo(config: DemoConfig, say: Say = lambda phase, share, text: None) -> Path:
+    """All phases; what is finished already in `config.run` is not done again. Returns the report's page."""
+    run = DemoRun(config=config)
+    experiment = replace(config.experiment, data=replace(config.experiment.data, path=str(config.run / "data")))
+    with run.timed("record"):
+        recorded = ensure_data(
+            experiment.data,
+            progress=lambda p: say("record", p.jobs / p.total_jobs, f"{p.episodes} demonstrations"),
+        )
+    info = json.loads((recorded / "meta" / "info.json").read_text())
+    run.episodes, run.frames = info["total_episodes"], info["total_frames"]
+    with run.timed("train"):
+        train_or_resume(experiment, config.run, say)
+    run.metrics = read_metrics(config.run / "metrics.jsonl")
+    policy, _ = load_policy(config.run)
+    with run.timed("evaluate"):
+        run.results = evaluate_tasks(policy, config, experiment, say)
+    with run.timed("swap instructions"):
+        run.swaps = evaluate_swaps(policy, config, experiment)
+    with run.timed("films and report"):
+        say("report", 0.0, "filming")
+        report = build_report(run)
+        _write_json(config.run / "eval" / "tasks.json", results_json(run.results))
+        _write_json(config.run / "eval" / "swap.json", run.swap_score.to_json())
+    return write_report(replace(report, seconds=sum(run.seconds.values())), config.run)
+
+
+def train_or_resume(experiment: Experiment, run: Path, say: Say) -> None:
+    done = list_checkpoints(run)
+    if done and done[-1].name == f"step_{experiment.loop.num_steps}":
+        return
+
+    def show(line: Mapping[str, float | int]) -> None:
+        say("train", line["step"] / experiment.loop.num_steps, f"loss {line['loss']:.3f}")
+
+    run_training(experiment, run, resume=bool(done), progress=show)
+
+
+def rollout_config(config: DemoConfig, experiment: Experiment) -> RolloutConfig:
+    return RolloutConfig(
+        replan_steps=experiment.window.replan_steps,
+        max_steps=config.max_steps,
+        num_workers=2,
+        slots_per_worker=16,
+        batch=16,
+    )
+
+
+def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, say: Say) -> list[EpisodeResult]:
+    """Unseen starts, unseen wordings."""
+    trials = task_trials(DEMO_TASKS, num_starts=config.starts_per_task, first_seed=EVAL_SEED, scenes=DEMO_ENV.scenes)
+    finished: list[EpisodeResult] = []
+
+    def hear(result: EpisodeResult) -> None:
+        finished.append(result)
+        right = sum(r.success for r in finished)
+        say("evaluate", len(finished) / len(trials), f"{right} of {len(finished)} done")
+
+    return evaluate(policy, partial(make_desk, DEMO_ENV), trials, rollout_config(config, experiment), hear)
+
+
+def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -> list[EpisodeResult]:
+    """From one start, first the one command and then, in the same world, another: does the arm do what is said?"""
+    trials = []
+    for number, (made_for, told) in enumerate(SWAPS):
+        for turn in range(config.swaps_per_pair):
+            start = Start(seed=SWAP_SEED + 100 * number + turn, tasks=(made_for, told), scene=DEMO_ENV.scenes[0])
+            trials.append(Trial(start=start, commands=(Command(task=made_for, wording=turn),)))
+    swapped = swap_trials(trials, feasible=lambda start: start.tasks, tasks=DEMO_TASKS)
+    return evaluate(policy, partial(make_desk, DEMO_ENV), swapped, rollout_config(config, experiment))
+
+
+def results_json(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    return {**score_tasks(results).to_json(), "episodes": [result.to_json() for result in results]}
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")

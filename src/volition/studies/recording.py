@@ -1,0 +1,38 @@
+"""Recording demonstrations of the desk: what `volition record` and recipes that bring their own data do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from volition.config import DataConfig, Recording
+from volition.data.record import RecordProgress, record
+from volition.envs.desk.chains import chains
+from volition.envs.desk.environment import DeskConfig, DeskEnv
+
+
+def make_desk(config: DeskConfig) -> DeskEnv:
+    return DeskEnv(config)
+
+
+def record_desk(
+    recording: Recording, out: Path, *, progress: Callable[[RecordProgress], None] | None = None
+) -> RecordProgress:
+    """Record, or finish what was interrupted: finished episodes are never done again."""
+    return record(
+        partial(make_desk, recording.env), recording.record, out, chain_tasks=chain_tasks, progress=progress
+    )
+
+
+def chain_tasks(seed: int) -> tuple[str, ...]:
+    (chain,) = chains(1, seed)
+    return chain.tasks
+
+
+def ensure_data(data: DataConfig, *, progress: Callable[[RecordProgress], None] | None = None) -> Path:
+    """The dataset folder of a recipe, recorded now if the recipe says how and it is not complete yet."""
+    path = Path(data.path)
+    if data.recording is not None:
+        record_desk(data.recording, path, progress=progress)
+    return path

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volition.data.windows import Windows
+from volition.records import Episode
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Every number in it tells its episode and frame."""
+
+    number: int
+    length: int
+
+    task = "count"
+    instructions = ("count", "please count")
+
+    def __len__(self) -> int:
+        return self.length
+
+    def images(self, steps: np.ndarray) -> dict[str, np.ndarray]:
+        picture = np.zeros((len(steps), 2, 2, 3), np.uint8)
+        picture[:] = steps[:, None, None, None]
+        return {"base": picture}
+
+    def states(self, steps: np.ndarray) -> np.ndarray:
+        return np.stack([np.full(len(steps), self.number), steps], axis=1).astype(np.float32)
+
+    def actions(self, steps: np.ndarray) -> np.ndarray:
+        assert (np.diff(steps) == 1).all()
+        assert len(steps) == 0 or (steps[0] >= 0 and steps[-1] < self.length)
+        return (100.0 * self.number + steps[:, None]).astype(np.float32)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    num_obs_steps=st.integers(1, 4),
+    obs_stride=st.integers(1, 3),
+    action_horizon=st.integers(1, 6),
+)
+def test_every_window_says_what_the_definition_says(
+    lengths: list[int], num_obs_steps: int, obs_stride: int, action_horizon: int
+) -> None:
+    episodes = [Counting(number, length) for number, length in enumerate(lengths)]
+    windows = Windows(episodes, num_obs_steps=num_obs_steps, obs_stride=obs_stride, action_horizon=action_horizon)
+    assert len(windows) == sum(lengths)
+    places = [(number, t) for number, length in enumerate(lengths) for t in range(length)]
+    for index, (number, t) in enumerate(places):
+        assert windows.locate(index) == (number, t)
+        sample = windows.sample(index)
+        for j in range(num_obs_steps):
+            frame = t - (num_obs_steps - 1 - j) * obs_stride
+            assert sample.observation.state[j].tolist() == [number, max(frame, 0)]
+            assert (sample.observation.images["base"][j] == max(frame, 0)).all()
+            for k in range(action_horizon):
+                inside = frame >= 0 and frame + k < lengths[number]
+                assert sample.mask[j, k] == inside
+                if inside:
+                    assert sample.actions[j, k, 0] == 100 * number + frame + k
+
+
+def test_types_and_shapes() -> None:
+    episode = Counting(0, 5)
+    assert isinstance(episode, Episode)
+    sample = Windows([episode], num_obs_steps=3, obs_stride=2, action_horizon=4).sample(0)
+    assert sample.actions.shape == (3, 4, 1)
+    assert sample.actions.dtype == np.float32
+    assert sample.mask.dtype == bool
+    assert sample.observation.images["base"].shape == (3, 2, 2, 3)
+    assert not sample.mask[:2].any()
+    assert sample.mask[2].all()
+
+
+def test_wordings_are_counted_round_and_round() -> None:
+    windows = Windows([Counting(0, 2)], num_obs_steps=1, action_horizon=1)
+    assert [windows.sample(0, choice).observation.instruction for choice in (0, np.int64(1), 2, 7)] == [
+        "count", "please count", "count", "please count",
+    ]  # fmt: skip
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="at least one episode"):
+        Windows([], num_obs_steps=1, action_horizon=1)
+    with pytest.raises(ValueError, match="obs_stride must be at least 1, got 0"):
+        Windows([Counting(0, 2)], num_obs_steps=1, obs_stride=0, action_horizon=1)
+    with pytest.raises(IndexError, match=r"0\.\.1, got 2"):
+        Windows([Counting(0, 2)], num_obs_steps=1, action_horizon=1).sample(2)
