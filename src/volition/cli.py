@@ -1,27 +1,24 @@
 """The command line. Every verb is a frozen dataclass: its fields are the flags, its docstring is the help.
 
-    volition demo | record | data | train | eval | doctor        volition VERB --help
+volition demo | record | data | train | eval | doctor        volition VERB --help
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
 Verb = Callable[[list[str]], None]
-
-
-class UsageError(ValueError):
-    """A command line that cannot be understood."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +43,10 @@ class Demo:
         from volition.studies.progress import Bars
 
         if self.study:
-            from volition.studies.demo_study import run_study
+            from volition.studies.demo_study import StudyConfig, run_study
 
             with Bars() as bars:
-                page = run_study(self.run.with_name(f"{self.run.name}-study"), bars.say)
+                page = run_study(StudyConfig(demo=DemoConfig(run=self.run)), bars.say)
         else:
             config = DemoConfig.small(self.run) if self.small else DemoConfig(run=self.run)
             with Bars() as bars:
@@ -112,7 +109,9 @@ class Record:
         )
         with Bars() as bars:
             done = record_desk(Recording(env=env, record=config), self.out, progress=bars.recording)
-        _tell(f"{done.episodes} episodes, {done.frames} frames in {self.out} ({done.rejected} failed attempts left out)")
+        _tell(
+            f"{done.episodes} episodes, {done.frames} frames in {self.out} ({done.rejected} failed attempts left out)"
+        )
         _write(self.json, dataclasses.asdict(done))
 
 
@@ -203,49 +202,16 @@ def train(arguments: list[str]) -> None:
               volition train smoke --run runs/smoke --resume
               volition train my_lab.recipes:ours --loop.num-steps 500 --loop.optim.lr 3e-4
     """
-    from volition.config import Experiment, locate, suggest
+    from volition.recipes import __all__ as ours
 
-    recipes = import_module("volition.recipes")
     if not arguments or arguments[0].startswith("-"):
-        _tell(f"usage: volition train RECIPE [--run DIR] [--resume] [--FIELD VALUE ...]\n\n{train.__doc__}")
-        _tell(f"Recipes of ours: {', '.join(recipes.__all__)}. `volition train RECIPE --help` lists every field.")
+        _tell(f"usage: volition train RECIPE [--run DIR] [--resume] [--FIELD VALUE ...]\n\n{inspect.getdoc(train)}\n")
+        _tell(f"Recipes of ours: {', '.join(ours)}. `volition train RECIPE --help` lists every field.")
         raise SystemExit(0 if arguments else 2)
+    from volition.studies.train_command import execute, parse
+
     name, *flags = arguments
-    if ":" not in name and name not in recipes.__all__:
-        raise UsageError(f"there is no recipe {name!r}{suggest(name, recipes.__all__)}; yours are 'package.module:function'")
-    recipe = locate(name if ":" in name else f"volition.recipes:{name}")
-
-    @dataclass(frozen=True, kw_only=True)
-    class Train:
-        experiment: tyro.conf.OmitArgPrefixes[Experiment]
-        run: Path = Path("runs") / name.rpartition(":")[2]
-        """The run folder."""
-        resume: bool = False
-        """Go on exactly where the run stopped."""
-        json: Path | None = None
-        """Write the last line of metrics to this file."""
-
-    parsed = tyro.cli(
-        tyro.conf.AvoidSubcommands[Train], default=Train(experiment=recipe()), args=flags,
-        prog=f"volition train {name}", description=(recipe.__doc__ or "").strip(),
-    )  # fmt: skip
-    _train(parsed.experiment, parsed.run, resume=parsed.resume, out=parsed.json)
-
-
-def _train(experiment: Any, run: Path, *, resume: bool, out: Path | None) -> None:
-    from volition.studies.progress import Bars
-    from volition.studies.recording import ensure_data
-    from volition.studies.training import run_training
-    from volition.training.metrics import read_metrics
-
-    with Bars() as bars:
-        ensure_data(experiment.data, progress=bars.recording)
-        checkpoint = run_training(
-            experiment, run, resume=resume,
-            progress=lambda m: bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}"),
-        )  # fmt: skip
-    _tell(f"{checkpoint}")
-    _write(out, read_metrics(run / "metrics.jsonl")[-1])
+    _tell(f"{execute(parse(name, flags))}")
 
 
 def _of(kind: Any) -> Verb:
@@ -281,13 +247,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[words[0]](words[1:])
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept, and the same command goes on from there", status=130)
-    except (ValueError, FileNotFoundError, OSError) as error:
+    except (ValueError, OSError) as error:
         _fail(str(error))
+    except (RuntimeError, ImportError):
+        _fail_without_drawing()
+        raise
 
 
 def _overview() -> str:
     lines = [f"  {name:8} {(verb.__doc__ or '').strip().splitlines()[0]}" for name, verb in VERBS.items()]
-    return "\n".join(["usage: volition VERB [flags]", "", *lines, "", "volition VERB --help says more, with an example."])
+    return "\n".join(
+        ["usage: volition VERB [flags]", "", *lines, "", "volition VERB --help says more, with an example."]
+    )
+
+
+def _fail_without_drawing() -> None:
+    """Most machines on which something breaks have no OpenGL library: ask for that before showing a traceback."""
+    from volition.studies.doctor import drawing
+
+    finding = drawing(os.environ)
+    if not finding.fine:
+        _fail(finding.found)
 
 
 def _tell(text: str) -> None:

@@ -1,7 +1,7 @@
 """Configs are frozen dataclasses; an experiment is a function (a recipe) that returns one.
 
-    volition train smoke                                      a recipe of ours
-    volition train my_lab.recipes:ours --loop.num-steps 500   any importable function, any field overridden
+volition train smoke                                      a recipe of ours
+volition train my_lab.recipes:ours --loop.num-steps 500   any importable function, any field overridden
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Experiment:
     backbone: AnyBackbone = field(default_factory=TinyPaliGemma)
     head: AnyHead = field(default_factory=LSTMHeadConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    from_scratch: bool = False  # random weights in place of the backbone's own: the control for what pretraining brings
 
     def build(self, robot: RobotSpec, transforms: Transform | None = None, *, pretrained: bool = True) -> Policy:
         """A policy for this robot. `pretrained=False` leaves the backbone random, for a checkpoint to fill."""
@@ -82,7 +83,7 @@ class Experiment:
                 f"the recipe asks for state {unknown} and cameras {missing} that the robot does not have; "
                 f"it has state {list(robot.state)} and cameras {list(robot.image_sizes)}"
             )
-        backbone = self.backbone.build(pretrained=pretrained)
+        backbone = self.backbone.build(pretrained=pretrained and not self.from_scratch)
         state = tuple(robot.state.index(name) for name in self.data.state)
         head = self.head.build(
             backbone,
@@ -109,7 +110,10 @@ def locate(path: str) -> Any:
     module, _, name = path.partition(":")
     if not name:
         raise ValueError(f"expected 'package.module:function', got {path!r}")
-    found = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{path!r} must name a module that can be imported from here: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             public = sorted(n for n in dir(found) if n[0] != "_")
@@ -148,13 +152,23 @@ def load(tree: Any, *, allow: tuple[str, ...] = ()) -> Any:
             f"if you trust its origin, pass --allow {package}"
         )
     kind = locate(path)
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and _is_frozen(kind)):
         raise ValueError(f"the config names {path!r}, which must be a frozen dataclass and is {kind!r}")
+    if kind.__module__.split(".")[0] != package:
+        raise ValueError(f"the config names {path!r}, which comes from {kind.__module__!r}: name it there")
     known = [f.name for f in dataclasses.fields(kind)]
     for name in tree:
         if name != "type" and name not in known:
             raise ValueError(f"{path} has no field {name!r}{suggest(name, known)}")
-    return kind(**{name: load(value, allow=allow) for name, value in tree.items() if name != "type"})
+    fields = {name: load(value, allow=allow) for name, value in tree.items() if name != "type"}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise ValueError(f"{path} cannot be made from the config's fields {sorted(fields)}: {error}") from error
+
+
+def _is_frozen(kind: Any) -> bool:
+    return kind.__dataclass_params__.frozen
 
 
 def read(path: Path, *, allow: tuple[str, ...] = ()) -> Any:

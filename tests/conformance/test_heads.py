@@ -29,7 +29,7 @@ def case(request, backbone):
 
 
 def step_of(backbone, batch: Batch, t: int) -> Batch:
-    texts = [text for text in TEXTS[: batch.shape[0]]]
+    texts = TEXTS[: batch.shape[0]]
     return Batch(
         inputs=backbone.adapter.collate(texts, len(batch.images)),
         images={name: x[:, t : t + 1] for name, x in batch.images.items()},
@@ -90,7 +90,7 @@ def test_chunks_have_their_shape_and_range(backbone, case) -> None:
 
 def test_acting_runs_what_training_ran(backbone, case) -> None:
     """Step by step through its state, the head must predict what it would have been scored on in a full window."""
-    head, batch, target, space = case
+    head, batch, target, _ = case
     states = [head.start() for _ in TEXTS]
     with torch.no_grad():
         for t in (0, 0, 0, 1, 2):  # three times the first frame: the window as `Windows` pads it, then moving on

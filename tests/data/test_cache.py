@@ -81,6 +81,17 @@ def test_it_can_lie_elsewhere(tmp_path: Path) -> None:
     assert not (root / ".volition/frames").exists()
 
 
+def test_nothing_is_written_into_a_read_only_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "d"
+    write_toy(root, (5, 6), LeRobotConfig(images="png"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    root.chmod(0o555)
+    load_cached(root)
+    root.chmod(0o755)
+    assert not (root / ".volition/frames").exists()
+    assert [path.name for path in (tmp_path / "home/volition/frames").iterdir()] == [fingerprint(root)]
+
+
 def test_an_interruption_leaves_nothing_half(tmp_path: Path) -> None:
     root = tmp_path / "d"
     write_toy(root, LENGTHS, LeRobotConfig(images="png"))

@@ -43,7 +43,7 @@ def test_the_lower_block_of_a_tower_is_not_touched() -> None:
         assert after(tower, task) is None
     undone = after(tower, "unstack_block")
     assert undone is not None
-    assert undone.place("red") == "table"
+    assert undone.held == "red"
 
 
 @pytest.mark.parametrize("task", TASKS)

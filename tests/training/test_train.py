@@ -24,7 +24,7 @@ from volition.studies.training import load_policy, run_training_on
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import read_metrics
 from volition.training.optim import OptimConfig, make_optimizer
-from volition.training.train import LoopConfig, NotFinite, Trainer, train
+from volition.training.train import LoopConfig, NotFiniteError, Trainer, train
 
 EXPERIMENT = Experiment(
     data=DataConfig(cameras=("base",)),
@@ -86,14 +86,14 @@ def lasting(lines: list[dict[str, float | int]]) -> list[dict[str, float | int]]
 def test_a_resumed_run_equals_the_uninterrupted_one(episodes, tmp_path) -> None:
     run_training_on(EXPERIMENT, episodes, SPEC, tmp_path / "whole")
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop_at_ten(line) -> None:
         if line["step"] == 10:  # past the checkpoint of step 8
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run_training_on(EXPERIMENT, episodes, SPEC, tmp_path / "cut", progress=stop_at_ten)
     assert checkpoints.resolve(tmp_path / "cut").name == "step_8"
     run_training_on(EXPERIMENT, episodes, SPEC, tmp_path / "cut", resume=True)
@@ -116,7 +116,7 @@ def test_resume_refuses_another_contract(episodes, tmp_path) -> None:
     short = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, num_steps=4))
     run_training_on(short, episodes, SPEC, tmp_path)
     faster = replace(SPEC, control_hz=20.0)
-    with pytest.raises(ValueError, match="robot.control_hz: 10.0 != 20.0"):
+    with pytest.raises(ValueError, match=r"robot\.control_hz: 10\.0 != 20\.0"):
         run_training_on(EXPERIMENT, episodes, faster, tmp_path, resume=True)
 
 
@@ -178,7 +178,7 @@ def test_nan_stops_and_keeps_the_batch(episodes, tmp_path) -> None:
         def actions(self, steps: np.ndarray) -> np.ndarray:
             return super().actions(steps) * np.nan
 
-    with pytest.raises(NotFinite, match="loss at step 1 is not finite"):
+    with pytest.raises(NotFiniteError, match="loss at step 1 is not finite"):
         run_training_on(EXPERIMENT, [Poisoned(0)], SPEC, tmp_path)
     assert (tmp_path / "not_finite_step_1.safetensors").exists()
     assert not checkpoints.list_checkpoints(tmp_path)
@@ -220,7 +220,9 @@ def test_clipping_bounds_the_step(episodes) -> None:
     trainer.optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
     trainer.optimizer.param_groups[0]["base_lr"] = 1.0
     before = torch.cat([p.detach().flatten().clone() for p in policy.parameters()])
-    loop = replace(EXPERIMENT.loop, num_steps=1, optim=OptimConfig(max_grad_norm=1e-3, warmup_steps=0, schedule="constant"))
+    loop = replace(
+        EXPERIMENT.loop, num_steps=1, optim=OptimConfig(max_grad_norm=1e-3, warmup_steps=0, schedule="constant")
+    )
     from volition.studies.training import batches
 
     (line,) = train(trainer, batches(EXPERIMENT, policy, episodes), loop)

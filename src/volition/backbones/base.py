@@ -1,7 +1,8 @@
 """Any image-text-to-text model of `transformers` as the body of a policy.
 
-`Adapter` is all that differs between families and has no weights, so that data workers can carry it. `Backbone` is final:
-it owns the model and the learned action tokens [LRN], and turns a `Batch` into an `Encoded`, lazily, by the model's own forward.
+`Adapter` is all that differs between families and has no weights, so that data workers can carry it. `Backbone` is
+final: it owns the model and the learned action tokens [LRN], and turns a `Batch` into an `Encoded`, lazily, by the
+model's own forward.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Tiny models of real Hugging Face architectures, made in memory: no download, no account, minutes on a laptop.
 
-`TinyPaliGemma` is a SigLIP vision tower, a projector and a Gemma decoder with prefix attention; `TinySmolVLM` a SigLIP-like
-tower with pixel shuffle and a Llama decoder. Weights are random, or ours from `studies/pretrain.py` (shipped with the package).
+`TinyPaliGemma` is a SigLIP vision tower, a projector and a Gemma decoder with prefix attention; `TinySmolVLM` a
+SigLIP-like tower with pixel shuffle and a Llama decoder. Weights are random, or ours from `studies/pretraining`, which
+ship with the package.
 """
 
 from __future__ import annotations
@@ -47,9 +48,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     tokenizer.add_special_tokens(list(SPECIAL))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,9 @@ class TinyPaliGemma(_TinyConfig):
         tokens = (self.image_size // self.patch_size) ** 2
         config = PaliGemmaConfig(
             text_config=self._text(model_type="gemma"),
-            vision_config=self._vision(model_type="siglip_vision_model", vision_use_head=False, projection_dim=self.width),
+            vision_config=self._vision(
+                model_type="siglip_vision_model", vision_use_head=False, projection_dim=self.width
+            ),
             image_token_id=SPECIAL.index("<image>"),
             projection_dim=self.width,
             hidden_size=self.width,

@@ -8,6 +8,8 @@ load_spec(path)        what its actions and observations mean
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from volition.data.files import read_json
 from volition.data.frames import INDEX
 from volition.data.lerobot import load_lerobot, load_lerobot_spec
 from volition.records import Episode
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"  # the unit of an action in a dataset that does not say
 
@@ -51,7 +55,13 @@ def load_episodes(path: Path) -> Sequence[Episode]:
 def load_cached(
     path: Path, *, folder: Path | None = None, progress: Callable[[int, int], None] | None = None
 ) -> list[CachedEpisode]:
-    """All episodes, with every frame decoded beforehand into a memory map in `path`, or in a subfolder of `folder`."""
+    """All episodes, with every frame decoded beforehand into a memory map.
+
+    It lies in `path` itself, or in a subfolder of `folder`, which for a read-only dataset is the user's cache folder.
+    """
+    if folder is None and _is_read_only(path):
+        folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "volition" / "frames"
+        logger.info("%s is read-only: its frame cache is in %s", path, folder)
     return cached(_load(path), path, folder=folder, progress=progress)
 
 
@@ -63,6 +73,11 @@ def load_spec(path: Path) -> RobotSpec:
     if detect(path) == "calvin":
         return calvin.SPEC
     return load_lerobot_spec(path) or _foreign_spec(path)
+
+
+def _is_read_only(path: Path) -> bool:
+    """By its mode too: the administrator may write everywhere, and still should not write into such a folder."""
+    return path.is_dir() and (not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK))
 
 
 def _load(path: Path) -> Sequence[Episode]:

@@ -51,7 +51,14 @@ def write_video(path: Path, frames: np.ndarray, *, fps: int, keyframe_interval: 
             f"video needs an even height and width (4:2:0 colour), got {height}x{width}; "
             f"choose another camera size, or images='png'"
         )
-    options = {"crf": str(quality), "preset": "veryfast", "bf": "0", "g": str(keyframe_interval), "threads": "1"}
+    options = {
+        "crf": str(quality),
+        "preset": "veryfast",
+        "bf": "0",
+        "g": str(keyframe_interval),
+        "threads": "1",
+        "x264-params": "mbtree=0",  # its weights come out different now and then for pictures of few macroblocks
+    }
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -89,6 +96,7 @@ def read_video(path: Path, times: np.ndarray, *, fps: float) -> np.ndarray:
     with _opened(path) as container:
         position = -np.inf
         frames: Iterator[tuple[float, av.VideoFrame]] = iter(())
+        convert = VideoReformatter()
         for time in wanted:
             if time - position > SEEK_SECONDS or time < position:
                 stream = container.streams.video[0]
@@ -96,7 +104,7 @@ def read_video(path: Path, times: np.ndarray, *, fps: float) -> np.ndarray:
                 frames = _timed(container)
             for position, frame in frames:
                 if abs(position - time) < 0.5 / fps:
-                    found[time] = frame.to_ndarray(format="rgb24")
+                    found[time] = _pixels(convert, frame)
                     break
                 if position > time:
                     break
@@ -108,8 +116,9 @@ def read_video(path: Path, times: np.ndarray, *, fps: float) -> np.ndarray:
 def scan_video(path: Path) -> Iterator[tuple[float, np.ndarray]]:
     """Every (time in seconds, uint8[height, width, 3]) of a file, in order."""
     with _opened(path) as container:
+        convert = VideoReformatter()
         for time, frame in _timed(container):
-            yield time, frame.to_ndarray(format="rgb24")
+            yield time, _pixels(convert, frame)
 
 
 @contextmanager
@@ -130,3 +139,9 @@ def _timed(container: Any) -> Iterator[tuple[float, Any]]:
     stream = container.streams.video[0]
     for frame in container.decode(stream):
         yield float(frame.pts * stream.time_base), frame
+
+
+def _pixels(convert: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
+    """uint8[height, width, 3]; `convert` is made once a video: making it costs more than using it."""
+    pixels: np.ndarray = convert.reformat(frame, format="rgb24").to_ndarray()
+    return pixels

@@ -91,9 +91,7 @@ class ActionOutput(nn.Module):
         self.continuous = nn.Linear(hidden, horizon * len(space.continuous)) if space.continuous else None
         self.binary = nn.Linear(hidden, horizon * len(space.binary)) if space.binary else None
 
-    def forward(
-        self, features: Float[Tensor, "B T F"]
-    ) -> tuple[Float[Tensor, "B T H C"], Float[Tensor, "B T H G"]]:
+    def forward(self, features: Float[Tensor, "B T F"]) -> tuple[Float[Tensor, "B T H C"], Float[Tensor, "B T H G"]]:
         hidden = self.hidden(features)
         return torch.tanh(self._steps(self.continuous, hidden)), self._steps(self.binary, hidden)
 
@@ -103,9 +101,7 @@ class ActionOutput(nn.Module):
             return hidden.new_zeros(*hidden.shape[:2], self.horizon, 0)
         return layer(hidden).unflatten(-1, (self.horizon, -1))
 
-    def assemble(
-        self, continuous: Float[Tensor, "B H C"], logits: Float[Tensor, "B H G"]
-    ) -> Float[Tensor, "B H A"]:
+    def assemble(self, continuous: Float[Tensor, "B H C"], logits: Float[Tensor, "B H G"]) -> Float[Tensor, "B H A"]:
         """Actions with every dimension in its place; binary ones are exactly their low or high."""
         actions = continuous.new_zeros(*continuous.shape[:2], self.space.dim)
         actions[..., list(self.space.continuous)] = continuous

@@ -25,7 +25,9 @@ class LSTMHeadConfig:
     num_layers: int = 1
     loss: ActionLoss = field(default_factory=ActionLoss)
 
-    def build(self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int) -> Head:
+    def build(
+        self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int
+    ) -> Head:
         return LSTMHead(self, backbone, space, num_obs_steps, horizon, state_dim)
 
 

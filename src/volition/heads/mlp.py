@@ -19,7 +19,9 @@ class MLPHeadConfig:
     hidden: int = 256
     loss: ActionLoss = field(default_factory=ActionLoss)
 
-    def build(self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int) -> Head:
+    def build(
+        self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int
+    ) -> Head:
         return MLPHead(self, backbone, space, horizon, state_dim)
 
 

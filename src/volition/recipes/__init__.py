@@ -1,4 +1,4 @@
-"""Recipes: functions that return an Experiment. `volition train NAME` finds these; yours are `package.module:function`."""
+"""Recipes: functions that return an Experiment. `volition train NAME` finds these; yours are `pkg.module:function`."""
 
 from volition.recipes.desk import demo, demo_blind, desk, smoke
 

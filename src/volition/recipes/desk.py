@@ -1,8 +1,8 @@
 """Policies for the embedded simulator, from demonstrations of its scripted expert.
 
-    volition train smoke                       about half a minute: does everything work here?
-    volition demo                              records, trains `demo` for three minutes, evaluates, reports
-    volition train demo_blind                  the control: the same without eyes
+volition train smoke                       about half a minute: does everything work here?
+volition demo                              records, trains `demo` for three minutes, evaluates, reports
+volition train demo_blind                  the control: the same without eyes
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
 from volition.envs.desk.environment import STATE_NAMES, DeskConfig
 from volition.envs.desk.starts import DEMO
-from volition.envs.desk.state import BLOCKS
+from volition.envs.desk.state import BLOCKS, SCENES
 from volition.envs.desk.tasks import TASKS
 from volition.heads import ActionLoss, LSTMHeadConfig
 from volition.training.optim import OptimConfig
@@ -88,10 +88,8 @@ def demo_blind() -> Experiment:
 def desk() -> Experiment:
     """All 34 tasks in all four scenes, single episodes and chains; hours on a laptop, see docs/results.md."""
     experiment = demo()
-    record = replace(
-        experiment.data.recording.record, tasks=TASKS, episodes_per_task=120, chains=400, scenes=("A", "B", "C", "D")
-    )
-    env = replace(DEMO_ENV, scenes=("A", "B", "C", "D"))
+    record = replace(demo_recording(120).record, tasks=TASKS, chains=400, scenes=SCENES)
+    env = replace(DEMO_ENV, scenes=SCENES)
     return replace(
         experiment,
         data=DataConfig(path="runs/desk-data", recording=Recording(env=env, record=record)),

@@ -1,6 +1,6 @@
 """`volition demo`: record, train, evaluate, report. Every number in the report was measured in this run.
 
-    runs/demo/{data/, config.json, metrics.jsonl, checkpoints/, eval/*.json, report.json, report.html}
+runs/demo/{data/, config.json, metrics.jsonl, checkpoints/, eval/*.json, report.json, report.html}
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from volition.policy import Policy
 from volition.recipes.desk import DEMO_ENV, DEMO_TASKS, demo, demo_recording
 from volition.records import Start
 from volition.studies.demo_report import build_report
+from volition.studies.evaluating import one_thread
 from volition.studies.recording import ensure_data, make_desk
 from volition.studies.report import write_report
 from volition.studies.training import load_policy, run_training
 from volition.training.checkpoint import list_checkpoints
 from volition.training.metrics import read_metrics
 
+TIMINGS = "timings.json"
 EVAL_SEED, SWAP_SEED = 900_000, 950_000  # starts that no demonstration begins from
 
 # Told instead: something else that can be done from the same start, in another place.
@@ -68,7 +70,7 @@ class DemoRun:
     """What the phases of a demo left behind, for the report."""
 
     config: DemoConfig
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float]
     results: list[EpisodeResult] = field(default_factory=list)
     swaps: list[EpisodeResult] = field(default_factory=list)
     metrics: list[dict[str, float | int]] = field(default_factory=list)
@@ -80,24 +82,38 @@ class DemoRun:
         return score_swaps(self.swaps)
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
+    def timed(self, name: str, *, continues: bool = False) -> Iterator[None]:
+        """Measure a phase. One that `continues` what an earlier call began adds to the time that call took."""
         started = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        spent = time.perf_counter() - started
+        self.seconds[name] = spent + (self.seconds.get(name, 0.0) if continues else 0.0)
+        _write_json(self.config.run / TIMINGS, self.seconds)
 
 
 def run_demo(config: DemoConfig, say: Say = lambda phase, share, text: None) -> Path:
-    """All phases; what is finished already in `config.run` is not done again. Returns the report's page."""
-    run = DemoRun(config=config)
+    """All phases, then the report; returns its page."""
+    run = measure(config, say)
+    with run.timed("films and report"):
+        say("report", 0.0, "filming")
+        report = build_report(run)
+    say("report", 1.0, "written")
+    return write_report(replace(report, seconds=sum(run.seconds.values())), config.run)
+
+
+def measure(config: DemoConfig, say: Say) -> DemoRun:
+    """Record, train and evaluate; what is finished already in `config.run` is not done again."""
+    before = config.run / TIMINGS
+    run = DemoRun(config=config, seconds=json.loads(before.read_text()) if before.exists() else {})
     experiment = replace(config.experiment, data=replace(config.experiment.data, path=str(config.run / "data")))
-    with run.timed("record"):
+    with run.timed("record", continues=True):
         recorded = ensure_data(
             experiment.data,
             progress=lambda p: say("record", p.jobs / p.total_jobs, f"{p.episodes} demonstrations"),
         )
     info = json.loads((recorded / "meta" / "info.json").read_text())
     run.episodes, run.frames = info["total_episodes"], info["total_frames"]
-    with run.timed("train"):
+    with run.timed("train", continues=True):
         train_or_resume(experiment, config.run, say)
     run.metrics = read_metrics(config.run / "metrics.jsonl")
     policy, _ = load_policy(config.run)
@@ -105,12 +121,9 @@ def run_demo(config: DemoConfig, say: Say = lambda phase, share, text: None) -> 
         run.results = evaluate_tasks(policy, config, experiment, say)
     with run.timed("swap instructions"):
         run.swaps = evaluate_swaps(policy, config, experiment)
-    with run.timed("films and report"):
-        say("report", 0.0, "filming")
-        report = build_report(run)
-        _write_json(config.run / "eval" / "tasks.json", results_json(run.results))
-        _write_json(config.run / "eval" / "swap.json", run.swap_score.to_json())
-    return write_report(replace(report, seconds=sum(run.seconds.values())), config.run)
+    _write_json(config.run / "eval" / "tasks.json", results_json(run.results))
+    _write_json(config.run / "eval" / "swap.json", run.swap_score.to_json())
+    return run
 
 
 def train_or_resume(experiment: Experiment, run: Path, say: Say) -> None:
@@ -144,7 +157,8 @@ def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, s
         right = sum(r.success for r in finished)
         say("evaluate", len(finished) / len(trials), f"{right} of {len(finished)} done")
 
-    return evaluate(policy, partial(make_desk, DEMO_ENV), trials, rollout_config(config, experiment), hear)
+    with one_thread():
+        return evaluate(policy, partial(make_desk, DEMO_ENV), trials, rollout_config(config, experiment), hear)
 
 
 def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -> list[EpisodeResult]:
@@ -155,7 +169,8 @@ def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -
             start = Start(seed=SWAP_SEED + 100 * number + turn, tasks=(made_for, told), scene=DEMO_ENV.scenes[0])
             trials.append(Trial(start=start, commands=(Command(task=made_for, wording=turn),)))
     swapped = swap_trials(trials, feasible=lambda start: start.tasks, tasks=DEMO_TASKS)
-    return evaluate(policy, partial(make_desk, DEMO_ENV), swapped, rollout_config(config, experiment))
+    with one_thread():
+        return evaluate(policy, partial(make_desk, DEMO_ENV), swapped, rollout_config(config, experiment))
 
 
 def results_json(results: Sequence[EpisodeResult]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _settings(run: DemoRun) -> tuple[tuple[str, str], ...]:
     experiment = run.config.experiment
     window = experiment.window
     return (
-        ("Backbone", f"{type(experiment.backbone).__name__}, width {experiment.backbone.width}"),
+        ("Backbone", type(experiment.backbone).__name__),
         ("Head", type(experiment.head).__name__.removesuffix("Config")),
         ("History", f"{window.num_obs_steps} looks, {window.obs_stride} control steps apart"),
         ("Chunk", f"{window.action_horizon} actions, {window.replan_steps} executed before the next look"),

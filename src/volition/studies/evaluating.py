@@ -24,7 +24,7 @@ from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
 from volition.records import Start
-from volition.studies.recording import make_desk
+from volition.studies.recording import make_desk, require_tasks
 from volition.studies.training import load_policy
 
 Say = Callable[[str, float, str], None]
@@ -50,6 +50,7 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if not (self.chains or self.starts or self.offline):
             raise ValueError("say what to evaluate: --chains N, --starts N, or --offline DATASET")
+        require_tasks(self.tasks)
 
 
 def evaluate_checkpoint(config: EvalConfig, say: Say = lambda phase, share, text: None) -> dict[str, Any]:

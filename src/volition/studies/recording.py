@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from volition.config import DataConfig, Recording
+from volition.config import DataConfig, Recording, suggest
 from volition.data.record import RecordProgress, record
 from volition.envs.desk.chains import chains
 from volition.envs.desk.environment import DeskConfig, DeskEnv
+from volition.envs.desk.tasks import TASKS
 
 
 def make_desk(config: DeskConfig) -> DeskEnv:
@@ -20,9 +21,15 @@ def record_desk(
     recording: Recording, out: Path, *, progress: Callable[[RecordProgress], None] | None = None
 ) -> RecordProgress:
     """Record, or finish what was interrupted: finished episodes are never done again."""
-    return record(
-        partial(make_desk, recording.env), recording.record, out, chain_tasks=chain_tasks, progress=progress
-    )
+    require_tasks(recording.record.tasks)
+    return record(partial(make_desk, recording.env), recording.record, out, chain_tasks=chain_tasks, progress=progress)
+
+
+def require_tasks(tasks: Sequence[str]) -> None:
+    """ValueError that names the nearest for the first one that the desk does not have."""
+    for task in tasks:
+        if task not in TASKS:
+            raise ValueError(f"the desk has no task {task!r}{suggest(task, TASKS)}")
 
 
 def chain_tasks(seed: int) -> tuple[str, ...]:

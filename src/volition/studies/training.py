@@ -1,6 +1,6 @@
-"""From a recipe to a trained run folder: data, policy, loop, metrics, checkpoints; and from a checkpoint back to a policy.
+"""From a recipe to a trained run folder (data, policy, loop, metrics, checkpoints), and from it back to a policy.
 
-    runs/NAME/{config.json, contract.json, metrics.jsonl, checkpoints/step_N/}
+runs/NAME/{config.json, contract.json, metrics.jsonl, checkpoints/step_N/}
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,14 +26,16 @@ from volition.policy import Policy
 from volition.records import Episode
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import MetricsFile
-from volition.training.train import Batches, NotFinite, Trainer, train
+from volition.training.train import Batches, NotFiniteError, Trainer, train
 from volition.types import Batch, Target
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[Mapping[str, float | int]], None]
 
 
-def run_training(experiment: Experiment, run: Path, *, resume: bool = False, progress: Progress = lambda _: None) -> Path:
+def run_training(
+    experiment: Experiment, run: Path, *, resume: bool = False, progress: Progress = lambda _: None
+) -> Path:
     """Train to the end and return the last checkpoint. With `resume`, go on exactly where the run stopped."""
     episodes, robot = open_dataset(Path(experiment.data.path))
     return run_training_on(experiment, episodes, robot, run, resume=resume, progress=progress)
@@ -70,9 +73,11 @@ def run_training_on(
                 progress(line)
                 if trainer.step % loop.save_every == 0 or trainer.step == loop.num_steps:
                     checkpoints.save(run, trainer, documents, keep_last=loop.keep_last)
-        except NotFinite as error:
+        except NotFiniteError as error:
             save_file(_arrays(error.batch, error.target), run / f"not_finite_step_{error.step}.safetensors")
             raise
+    if not checkpoints.list_checkpoints(run):  # no step to take: the untrained policy, as a control
+        checkpoints.save(run, trainer, documents, keep_last=loop.keep_last)
     return checkpoints.resolve(run)
 
 
@@ -91,7 +96,7 @@ def make_transforms(experiment: Experiment, episodes: Sequence[Episode], robot: 
         seen = RunningStatistics(len(robot.state))
         for episode in episodes:
             seen.update(episode.states(np.arange(len(episode))))
-        parts.append(NormalizeState(make_scale(seen.result(), "mean_std")))
+        parts.append(NormalizeState(scale=make_scale(seen.result(), "mean_std")))
     if experiment.data.blind:
         parts.append(BlackOut())
     return Chain(transforms=tuple(parts))
@@ -105,7 +110,7 @@ def batches(experiment: Experiment, policy: Policy, episodes: Sequence[Episode])
         obs_stride=window.obs_stride,
         action_horizon=window.action_horizon,
     )
-    balance = "tasks" if data.balance_tasks else "frames"
+    balance: Literal["tasks", "frames"] = "tasks" if data.balance_tasks else "frames"
     config = SamplerConfig(batch_size=loop.batch_size, seed=loop.seed, balance=balance, weights=dict(data.task_weights))
     sampler = Sampler(windows, config)
 

@@ -1,6 +1,6 @@
 """Checkpoints: a folder appears whole or not at all, carries SHA-256 sums, and nothing in it can run code.
 
-    checkpoints/step_N/{config.json, contract.json, weights.safetensors, optimizer.safetensors, trainer.json, manifest.json}
+checkpoints/step_N/{config.json, contract.json, weights.safetensors, optimizer.safetensors, trainer.json, manifest.json}
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AdamW with a group for pretrained and one for new weights, and the learning-rate schedule as a function of the step."""
+"""AdamW with groups for pretrained and for new weights, and the learning-rate schedule as a function of the step."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from volition.policy import Policy
 from volition.training.optim import OptimConfig, make_optimizer, set_lr
 from volition.types import Batch, Target
 
-Batches = Callable[[int], tuple[Batch, Target]]  # the batch of step 1, 2, ...: a pure function, so resuming needs no state
+Batches = Callable[[int], tuple[Batch, Target]]  # of step 1, 2, ...: a pure function, so resuming needs no state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,14 @@ class LoopConfig:
             )
 
 
-class NotFinite(ValueError):
+class NotFiniteError(ValueError):
     """The loss became NaN or infinite; `batch` and `target` are what did it."""
 
     def __init__(self, step: int, batch: Batch, target: Target):
         super().__init__(
             f"the loss at step {step} is not finite; training stopped before the weights changed and the last "
-            "checkpoint is untouched. Look at the batch (saved beside the metrics), lower the learning rate, or use float32."
+            "checkpoint is untouched. Look at the batch (saved beside the metrics), lower the learning rate, or "
+            "use float32."
         )
         self.step, self.batch, self.target = step, batch, target
 
@@ -61,7 +62,7 @@ class Trainer:
 
 
 def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[dict[str, float | int]]:
-    """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs, saves, evaluates."""
+    """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs and saves."""
     policy, optimizer, device = trainer.policy.train(), trainer.optimizer, trainer.policy.backbone.device
     losses: list[torch.Tensor] = []
     started, waited = time.perf_counter(), 0.0
@@ -70,7 +71,7 @@ def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[di
         batch = batch.with_images(config.augmentation(batch.images, generator)).to(device)
         loss = policy(batch, target.to(device))
         if not torch.isfinite(loss.total):
-            raise NotFinite(step, batch, target)
+            raise NotFiniteError(step, batch, target)
         loss.total.backward()
         grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), config.optim.max_grad_norm)
         scale = config.optim.lr_scale(step, config.num_steps)

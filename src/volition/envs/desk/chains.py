@@ -99,7 +99,7 @@ def _put_down(a: Arrangement, held: str, task: str) -> Arrangement | None:
 
 def _unstack(a: Arrangement) -> Arrangement | None:
     tops = [c for c in BLOCKS if a.place(c) in BLOCKS]
-    return a.put(tops[0], "table") if tops else None
+    return a.put(tops[0], "hand") if tops else None
 
 
 def _push_into_drawer(a: Arrangement) -> Arrangement | None:
@@ -159,7 +159,7 @@ def undoes(task: str, before: str) -> bool:
     """Whether `task` right after `before` only takes it back."""
     if before.startswith("lift") and task.startswith("place_in"):
         return before.split("_")[3] == task.split("_")[2]
-    return (before, task) == ("stack_block", "unstack_block")
+    return {before, task} == {"stack_block", "unstack_block"}
 
 
 def _furniture() -> list[tuple[str, str, bool, bool]]:

@@ -44,11 +44,13 @@ def _skills() -> dict[str, Skill]:
     for color in BLOCKS:
         for side, sign in (("left", -1.0), ("right", 1.0)):
             found[f"push_{color}_block_{side}"] = partial(
-                blocks.push, color=color, direction=np.array([sign, 0.0, 0.0])
+                blocks.slide, color=color, direction=np.array([sign, 0.0, 0.0])
             )
             found[f"rotate_{color}_block_{side}"] = partial(blocks.rotate, color=color, sign=-sign)
-        for place, clearance in (("table", 0.08), ("slider", 0.13), ("drawer", 0.12)):
-            found[f"lift_{color}_block_{place}"] = partial(blocks.lift, color=color, clearance=clearance)
+        found[f"lift_{color}_block_table"] = partial(blocks.lift, color=color)
+        # In the cabinet only a hand that lies along it has room.
+        found[f"lift_{color}_block_slider"] = partial(blocks.lift, color=color, clearance=0.13, preferred=0.0)
+        found[f"lift_{color}_block_drawer"] = partial(blocks.lift, color=color, clearance=0.12)
     assert set(found) == set(TASKS)
     return found
 
@@ -63,7 +65,7 @@ def goal(view: View, task: str) -> Goal:
         raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
     held = view.held
     words = task.split("_")
-    wanted = task in _WANTS_HELD or task == "unstack_block" or (words[0] in ("lift", "rotate") and words[1] == held)
+    wanted = task in _WANTS_HELD or task == "unstack_block" or words[1] == held
     if held is not None and not wanted:
         return blocks.put_down(view, held)
     return _SKILLS[task](view)

@@ -13,10 +13,14 @@ import numpy as np
 from volition.envs.desk import layout as at
 from volition.envs.desk.skills_furniture import FIST, fist
 from volition.envs.desk.state import BLOCKS
-from volition.envs.desk.waypoints import CLOSED, OPEN, Goal, Lane, View, along, funnel, wrap
+from volition.envs.desk.waypoints import CLOSED, DRIVE, OPEN, Goal, Lane, View, along, funnel, wrap
 
-LARGEST_YAW = 1.9  # radians a grasp may turn the hand from neutral
-PUSH_SPEED = 0.45  # faster, and the block is hit and flies ahead of the fingers
+WAVER = 0.3  # radians
+DRAWER_FINGERS = at.DRAWER_HALF_WIDTH - 0.058  # metres off the drawer's middle at which open fingers still fit in
+PUSH_SPEED = 0.4  # faster, and the block is hit and flies ahead of the fingers
+HOMING = 4.0  # how much a block on its way to the drawer is led to its middle: sideways per metre off
+SLIDE_SPEED = 0.7
+RELIEF = 0.0  # metres up that a hand aims whose block is on the table
 UP = np.array([0.0, 0.0, 0.06])
 
 
@@ -26,21 +30,25 @@ def block_yaw(view: View, color: str) -> float:
     return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
 
-def grasp_yaw(view: View, color: str, preferred: float) -> float:
-    """The hand's yaw near `preferred` at which the fingers close across the block's short side."""
+def grasp_yaw(view: View, color: str, preferred: float | None = None) -> float:
+    """The hand's yaw at which the fingers close across the block's short side.
+
+    There are several: the one nearest to `preferred`; without it the one nearest to neutral, or nearest to the hand's
+    own where these two are nearly as good, so that a hand between them does not waver.
+    """
     cube = view.lengths[color] < 2 * at.BLOCK_HALF + 0.005
     period = math.pi / 2 if cube else math.pi
     across = block_yaw(view, color) - math.pi / 2
-    yaw = preferred + wrap(across - preferred, period)
-    if abs(yaw) > LARGEST_YAW:
-        yaw -= math.copysign(period, yaw)
-    return yaw
+    if preferred is not None:
+        return preferred + wrap(across - preferred, period)
+    nearest = view.yaw + wrap(across - view.yaw, period)
+    return nearest if abs(nearest) < period / 2 + WAVER else wrap(across, period)
 
 
 def grasp(view: View, color: str, *, clearance: float = 0.08, preferred: float | None = None) -> Goal:
     """Over the block, down, close. Not meant for a block that is gripped already."""
-    target = view.block(color).position
-    yaw = grasp_yaw(view, color, view.yaw if preferred is None else preferred)
+    target = _graspable(view, view.block(color).position)
+    yaw = grasp_yaw(view, color, preferred)
     off = float(np.linalg.norm(target[:2] - view.tcp[:2]))
     high = abs(float(target[2] - view.tcp[2]))
     turned = abs(wrap(yaw - view.yaw))
@@ -54,6 +62,16 @@ def grasp(view: View, color: str, *, clearance: float = 0.08, preferred: float |
     return Goal(position=way, yaw=yaw, gripper=OPEN if _room_to_open(view) else CLOSED)
 
 
+def _graspable(view: View, position: np.ndarray) -> np.ndarray:
+    """Where the hand goes for a block, float64[3]: its middle, but open fingers must fit between the drawer's sides."""
+    if position[2] > at.TOP:
+        return position
+    inside = view.local(view.site["drawer_inside"])
+    place = view.local(position)
+    place[0] = np.clip(place[0], inside[0] - DRAWER_FINGERS, inside[0] + DRAWER_FINGERS)
+    return view.world(place)
+
+
 def _room_to_open(view: View) -> bool:
     """Fingers that open beside a block flick it away: up first."""
     if view.width > 0.03:
@@ -62,10 +80,10 @@ def _room_to_open(view: View) -> bool:
     return not any(np.linalg.norm(offset[:2]) < 0.09 and offset[2] < 0.045 for offset in offsets)
 
 
-def lift(view: View, color: str, *, clearance: float = 0.08) -> Goal:
+def lift(view: View, color: str, *, clearance: float = 0.08, preferred: float | None = None) -> Goal:
     """Grasp the block, then straight up."""
     if not view.gripped(color):
-        return grasp(view, color, clearance=clearance)
+        return grasp(view, color, clearance=clearance, preferred=preferred)
     return Goal(position=view.tcp + UP, yaw=grasp_yaw(view, color, view.yaw), gripper=CLOSED, speed=0.8)
 
 
@@ -96,6 +114,29 @@ def push(view: View, color: str, direction: np.ndarray, veer: float = 2.0) -> Go
     return Goal(position=position, yaw=0.0, gripper=fist(view), speed=PUSH_SPEED if driving else 1.0)
 
 
+def slide(view: View, color: str, direction: np.ndarray) -> Goal:
+    """Grasp the block and move it over the table, along a horizontal direction float64[3] of unit length, in the world.
+
+    The way there is that of a lift. A fist beside the block, or open fingers around it, would push it too, but lose it
+    where they come down a centimetre off: of hands led by a guess with a standard deviation of 1.5 cm, 92 % succeed
+    this way, 81 % with open fingers and 65 % with the fist.
+    """
+    if not view.gripped(color):
+        return grasp(view, color)
+    position = _on_table(view, color) + DRIVE * direction
+    return Goal(position=position, yaw=grasp_yaw(view, color, view.yaw), gripper=CLOSED, speed=SLIDE_SPEED)
+
+
+def _on_table(view: View, color: str) -> np.ndarray:
+    """Where the hand has its block barely on the table, float64[3].
+
+    Off it by a hair, and the block counts neither as pushed nor as turned there; pressed on it, and it drags.
+    """
+    height = float(view.block(color).position[2]) - at.TOP - at.BLOCK_HALF
+    touching = "table" in view.block(color).touches
+    return view.tcp + np.array([0.0, 0.0, RELIEF if touching else -0.004 - max(0.0, height)])
+
+
 def push_into_drawer(view: View) -> Goal:
     """The block on the table that is nearest to the drawer's middle: sideways to that, then over the edge."""
     middle = float(view.local(view.site["drawer_inside"])[0])
@@ -104,8 +145,11 @@ def push_into_drawer(view: View) -> Goal:
         return _let_go(view)
     off = {color: float(view.local(view.block(color).position)[0]) - middle for color in on_table}
     color = min(on_table, key=lambda c: abs(off[c]))
-    outward = abs(off[color]) < at.DRAWER_HALF_WIDTH - 0.045
-    way = np.array([0.0, -1.0, 0.0]) if outward else np.array([-math.copysign(1.0, off[color]), 0.0, 0.0])
+    if abs(off[color]) < at.DRAWER_HALF_WIDTH - 0.045:
+        way = np.array([-HOMING * off[color], -1.0, 0.0])
+        way /= np.linalg.norm(way)
+    else:
+        way = np.array([-math.copysign(1.0, off[color]), 0.0, 0.0])
     return push(view, color, view.furniture_rotation @ way, veer=1.0)
 
 
@@ -114,11 +158,7 @@ def rotate(view: View, color: str, sign: float) -> Goal:
     if not view.gripped(color):
         # Begin so that the wrist has the way to go before it.
         return grasp(view, color, preferred=-0.3 * sign)
-    # A block that has come off the table, be it by a hair, does not count as turned there: lower it.
-    position = view.tcp.copy()
-    if "table" not in view.block(color).touches:
-        position[2] -= 0.004 + max(0.0, float(view.block(color).position[2]) - at.TOP - at.BLOCK_HALF)
-    return Goal(position=position, yaw=view.yaw + 0.5 * sign, gripper=CLOSED)
+    return Goal(position=_on_table(view, color), yaw=view.yaw + 0.5 * sign, gripper=CLOSED)
 
 
 def _release(view: View, target: np.ndarray, way: np.ndarray, yaw: float, *, near: float, low: float) -> Goal:

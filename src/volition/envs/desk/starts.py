@@ -30,7 +30,7 @@ APART = 0.125  # metres between the centres of blocks on the table
 LANE_AHEAD, LANE_BEHIND, LANE_SIDE = 0.24, 0.13, 0.085  # metres around a block that is to be pushed
 PUSH_Y = -0.105  # metres: nearer to the table's edge a push that runs askew would end on the floor
 BEFORE_HANDLE = -0.055  # metres: from here the fingers fit between a block and the door's handle
-PUSH_X = (-0.13, 0.075)  # metres along the push: room for the fingers behind, and for the block to go
+PUSH_X = (-0.13, 0.05)  # metres along the push: room for the fingers behind, and for the block to go
 SUNK = 0.0002  # metres a block stands in its surface, so that it touches it from the first moment on
 _ATTEMPTS = 5000
 

@@ -1,7 +1,8 @@
 """What a desk can be reset to, and what its judge and its expert may look at.
 
-All poses of `scene_obs` (24), as in CALVIN: sliding door, drawer, button, switch (metres along their joints), light bulb
-and LED (0 or 1), then red, blue and pink block with position (3, metres) and Euler XYZ (3, radians), in the world frame.
+All poses of `scene_obs` (24), as in CALVIN: sliding door, drawer, button, switch (metres along their joints), light
+bulb and LED (0 or 1), then red, blue and pink block with position (3, metres) and Euler XYZ (3, radians), in the world
+frame.
 """
 
 from __future__ import annotations

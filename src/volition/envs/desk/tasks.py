@@ -25,6 +25,7 @@ DRAWER_MOVED = 0.12  # metres
 LIFTED = {"table": 0.05, "shelf": 0.03, "drawer": 0.05}  # metres, by the surface it was lifted from
 RESTING = 1.0  # m/s and rad/s: slower counts as standing still, for stacks
 
+_BLOCKS = frozenset(BLOCKS)
 Condition = Callable[[Snapshot, Snapshot], bool]
 
 
@@ -54,13 +55,17 @@ def _supports(block: BlockState) -> frozenset[str]:
 
 def _stands_on_blocks(block: BlockState) -> bool:
     """Touches blocks and nothing else, and stands still."""
-    still = np.linalg.norm(block.linear_velocity) < RESTING and np.linalg.norm(block.angular_velocity) < RESTING
-    return bool(block.touches) and block.touches <= set(BLOCKS) and bool(still)
+    if not block.touches or not block.touches <= _BLOCKS:
+        return False
+    return bool(np.linalg.norm(block.linear_velocity) < RESTING and np.linalg.norm(block.angular_velocity) < RESTING)
 
 
 def _rotate(color: str, sign: int, start: Snapshot, now: Snapshot) -> bool:
     before, after = start.blocks[color], now.blocks[color]
-    if not _supports(after) or np.linalg.norm(after.position - before.position) > ROTATED_MOVED:
+    # The trace of the turn between the two is 2 at 60 degrees and less beyond: most moments are ruled out by it.
+    if np.vdot(before.rotation, after.rotation) > 2.0 or not _supports(after):
+        return False
+    if np.linalg.norm(after.position - before.position) > ROTATED_MOVED:
         return False
     x, y, z = _euler_xyz(after.rotation @ before.rotation.T)
     return sign * z > ROTATED and abs(x) < TIPPED and abs(y) < TIPPED
@@ -105,11 +110,11 @@ def _place(surface: str, start: Snapshot, now: Snapshot) -> bool:
 
 
 def _stack(start: Snapshot, now: Snapshot) -> bool:
-    return any(not start.blocks[c].touches & set(BLOCKS) and _stands_on_blocks(now.blocks[c]) for c in BLOCKS)
+    return any(not start.blocks[c].touches & _BLOCKS and _stands_on_blocks(now.blocks[c]) for c in BLOCKS)
 
 
 def _unstack(start: Snapshot, now: Snapshot) -> bool:
-    return any(_stands_on_blocks(start.blocks[c]) and not now.blocks[c].touches & set(BLOCKS) for c in BLOCKS)
+    return any(_stands_on_blocks(start.blocks[c]) and not now.blocks[c].touches & _BLOCKS for c in BLOCKS)
 
 
 def _bulb(on: bool, start: Snapshot, now: Snapshot) -> bool:

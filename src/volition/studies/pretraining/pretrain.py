@@ -17,6 +17,7 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class DrawConfig:
         np.lib.format.open_memmap(self.out / "facts.npy", "w+", np.float32, (self.num_moments, WIDTH))
         bounds = np.linspace(0, self.num_moments, self.workers + 1).astype(int)
         context = multiprocessing.get_context("spawn")
-        jobs = [context.Process(target=_draw, args=(self, a, b)) for a, b in zip(bounds, bounds[1:])]
+        jobs = [context.Process(target=_draw, args=(self, a, b)) for a, b in pairwise(bounds)]
         for job in jobs:
             job.start()
         for job in jobs:
@@ -69,7 +70,7 @@ class DrawConfig:
 def _draw(config: DrawConfig, first: int, last: int) -> None:
     images = np.load(config.out / "images.npy", mmap_mode="r+")
     facts = np.load(config.out / "facts.npy", mmap_mode="r+")
-    desk = Desk(image_sizes={camera: (config.image_size, config.image_size) for camera in CAMERAS})
+    desk = Desk(image_sizes=dict.fromkeys(CAMERAS, (config.image_size, config.image_size)))
     moments = MomentSampler(desk)
     for i in range(first, last):
         facts[i] = pack(moments.facts(moments.draw(np.random.default_rng((config.seed, i)))))
@@ -93,7 +94,9 @@ class TrainConfig:
     seed: int = 0
     threads: int = 1
     held_out: int = 2000
-    backbone: TinyPaliGemma = field(default_factory=lambda: TinyPaliGemma(vision_layers=4, text_layers=4, bfloat16=True))
+    backbone: TinyPaliGemma = field(
+        default_factory=lambda: TinyPaliGemma(vision_layers=4, text_layers=4, bfloat16=True)
+    )
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(brightness=0.1, contrast=0.15, colour=0.1))
 
     def run(self) -> None:
@@ -141,6 +144,7 @@ class Questions:
 
     def __init__(self, config: TrainConfig, backbone: Backbone) -> None:
         self._config, self._adapter = config, backbone.adapter
+        self._ids = backbone.adapter.tokenizer.get_vocab()
         self._images = np.load(config.out / "images.npy", mmap_mode="r")
         self._facts = np.load(config.out / "facts.npy", mmap_mode="r")
 
@@ -155,7 +159,9 @@ class Questions:
         chosen = np.arange(number * size, (number + 1) * size)
         return self._rows(chosen, np.random.default_rng(number), Augmentation(), number)
 
-    def _rows(self, chosen: np.ndarray, rng: np.random.Generator, augment: Augmentation, seed: int) -> dict[str, Tensor]:
+    def _rows(
+        self, chosen: np.ndarray, rng: np.random.Generator, augment: Augmentation, seed: int
+    ) -> dict[str, Tensor]:
         rows, kinds, answers = zip(*(self._row(int(i), rng) for i in chosen))
         length = max(map(len, rows))
         pad = lambda values, fill: torch.tensor([[*row, *[fill] * (length - len(row))] for row in values])
@@ -178,13 +184,17 @@ class Questions:
         answers: list[int] = []
         for number in range(self._config.questions):
             question, answer = ask(facts, rng)
-            encode = self._adapter.tokenizer.encode
-            asked = self._adapter.prompt(question, len(CAMERAS)) if number == 0 else encode(question)
-            said = [*encode(answer), EOS]
+            pictures = [self._adapter.image_token_id] * (self._adapter.tokens_per_image * len(CAMERAS))
+            asked = [*(pictures if number == 0 else []), *self._encode(question)]
+            said = [*self._encode(answer), EOS]
             ids += [*asked, *self._adapter.readout_ids, *said]
             kinds += [int(number > 0)] * len(asked) + [1] * (1 + len(said))
             answers += [-1] * len(asked) + [*said, -1]
         return ids, kinds, answers
+
+    def _encode(self, text: str) -> list[int]:
+        """Every word of ours is in the vocabulary; the tokenizer itself would cost more than the model's forward."""
+        return [self._ids[word] for word in text.split()]
 
 
 def answer_loss(backbone: Backbone, batch: dict[str, Tensor], smoothing: float) -> tuple[Float[Tensor, ""], float]:
@@ -199,9 +209,7 @@ def answer_loss(backbone: Backbone, batch: dict[str, Tensor], smoothing: float) 
     return F.cross_entropy(logits, targets), (logits.argmax(-1) == wanted).float().mean().item()
 
 
-def answer_logits(
-    backbone: Backbone, batch: dict[str, Tensor]
-) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"]]:
+def answer_logits(backbone: Backbone, batch: dict[str, Tensor]) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"]]:
     """Logits where an answer token is to be said next, and that token."""
     cameras = [normalise(batch[camera], backbone.adapter.image_size) for camera in CAMERAS]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}

@@ -1,11 +1,12 @@
 """Facts about a picture pair -> questions with their answers, in words and location tokens.
 
-No sentence asks for anything to be done, and none is an instruction of `desk`: the model learns to name, find and relate
-what it sees. Places are answered as a tiny PaliGemma answers: with location tokens, 64 bins a coordinate.
+No sentence asks for anything to be done, and none is an instruction of `desk`: the model learns to name, find and
+relate what it sees. Places are answered as a tiny PaliGemma answers: with location tokens, 64 bins a coordinate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,21 +82,21 @@ def caption(facts: Facts, rng: np.random.Generator) -> str:
 
 
 def _where_from_hand(facts: Facts, rng: np.random.Generator) -> Question:
-    thing = str(rng.choice(list(facts.offset)))
+    thing = _pick(list(facts.offset), rng)
     offset = " ".join(distance(float(x)) for x in facts.offset[thing])
     turned = f" {location(facts.yaw[thing] / np.pi % 1)}" if thing in facts.yaw else ""
-    wording = rng.choice(["where is {} from the hand", "how far is {} from the gripper", "distance to {}"])
+    wording = _pick(("where is {} from the hand", "how far is {} from the gripper", "distance to {}"), rng)
     return wording.format(_name(thing, rng)), offset + turned
 
 
 def _point(facts: Facts, rng: np.random.Generator) -> Question:
-    thing = str(rng.choice(list(facts.static)))
+    thing = _pick(list(facts.static), rng)
     name = _name(thing, rng)
     if thing != "hand" and rng.random() < 0.5:
         seen = facts.wrist.get(thing)
         answer = " ".join(map(location, seen)) if seen else "not in view"
-        return str(rng.choice(["point at {} below the hand", "{} seen from the hand"])).format(name), answer
-    return str(rng.choice(["point at {}", "where is {}"])).format(name), " ".join(map(location, facts.static[thing]))
+        return _pick(("point at {} below the hand", "{} seen from the hand"), rng).format(name), answer
+    return _pick(("point at {}", "where is {}"), rng).format(name), " ".join(map(location, facts.static[thing]))
 
 
 def _state(facts: Facts, rng: np.random.Generator) -> Question:
@@ -109,7 +110,7 @@ def _state(facts: Facts, rng: np.random.Generator) -> Question:
 
 
 def _about_block(facts: Facts, rng: np.random.Generator) -> Question:
-    block = str(rng.choice(list(facts.place)))
+    block = _pick(list(facts.place), rng)
     if rng.random() < 0.5:
         return f"what is {_name(block, rng)} upon or inside", PLACES[facts.place[block]]
     held = [b for b, place in facts.place.items() if place == "hand"]
@@ -117,7 +118,12 @@ def _about_block(facts: Facts, rng: np.random.Generator) -> Question:
 
 
 def _name(thing: str, rng: np.random.Generator) -> str:
-    return str(rng.choice(NAMES[thing]))
+    return _pick(NAMES[thing], rng)
+
+
+def _pick(things: Sequence[str], rng: np.random.Generator) -> str:
+    """As rng.choice, which would make an array of them first."""
+    return things[int(rng.integers(len(things)))]
 
 
 def _open(share: float) -> str:

@@ -96,7 +96,9 @@ class MomentSampler:
         position, rotation = self._arm.forward(joints)
         index = 6 + 6 * BLOCKS.index(block)
         axis = rotation[:, 1]
-        observed[index : index + 3] = position + rotation @ np.array([rng.uniform(-0.01, 0.01), 0, rng.uniform(-0.01, 0.01)])
+        observed[index : index + 3] = position + rotation @ np.array(
+            [rng.uniform(-0.01, 0.01), 0, rng.uniform(-0.01, 0.01)]
+        )
         observed[index + 3 : index + 5] = 0.0
         observed[index + 5] = np.arctan2(axis[1], axis[0]) + np.pi / 2
         place[block] = "hand"
@@ -134,9 +136,7 @@ class MomentSampler:
 def pack(facts: Facts) -> np.ndarray:
     """Facts -> float32[WIDTH], NaN where something is not in the wrist picture."""
     missing = (np.nan, np.nan)
-    rows = [
-        (*facts.static[t], *facts.wrist.get(t, missing), *facts.offset.get(t, (0.0, 0.0, 0.0))) for t in THINGS
-    ]
+    rows = [(*facts.static[t], *facts.wrist.get(t, missing), *facts.offset.get(t, (0.0, 0.0, 0.0))) for t in THINGS]
     blocks = [(facts.yaw[b], PLACES.index(facts.place[b])) for b in BLOCKS]
     scalars = (facts.drawer, facts.door, facts.bulb, facts.led, facts.open_hand)
     return np.concatenate([np.ravel(rows), np.ravel(blocks), scalars]).astype(np.float32)

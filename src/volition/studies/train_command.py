@@ -1,0 +1,61 @@
+"""`volition train RECIPE`: a recipe's experiment, every field of it a flag, trained into a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from volition import recipes
+from volition.config import Experiment, locate, suggest
+from volition.studies.progress import Bars
+from volition.studies.recording import ensure_data
+from volition.studies.training import run_training
+from volition.training.metrics import read_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]  # its fields are flags of their own: --loop.num-steps
+    run: Path
+    """The run folder."""
+    resume: bool = False
+    """Go on exactly where the run stopped."""
+    json: Path | None = None
+    """Write the last line of metrics to this file."""
+
+
+def parse(name: str, flags: Sequence[str]) -> TrainCommand:
+    """`name`: a recipe of ours, or 'package.module:function'. Raises ValueError for a name that is neither."""
+    if ":" not in name and name not in recipes.__all__:
+        known = suggest(name, recipes.__all__)
+        raise ValueError(f"there is no recipe {name!r}{known}; yours are 'package.module:function'")
+    recipe = locate(name if ":" in name else f"volition.recipes:{name}")
+    default = TrainCommand(experiment=recipe(), run=Path("runs") / name.rpartition(":")[2])
+    return tyro.cli(
+        tyro.conf.AvoidSubcommands[TrainCommand],
+        default=default,
+        args=flags,
+        prog=f"volition train {name}",
+        description=(recipe.__doc__ or "").strip(),
+    )
+
+
+def execute(command: TrainCommand) -> Path:
+    """Record the recipe's demonstrations if they are not there, train, and return the last checkpoint."""
+    experiment = command.experiment
+    with Bars() as bars:
+        ensure_data(experiment.data, progress=bars.recording)
+        checkpoint = run_training(
+            experiment,
+            command.run,
+            resume=command.resume,
+            progress=lambda m: bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}"),
+        )
+    if command.json is not None:
+        command.json.write_text(json.dumps(read_metrics(command.run / "metrics.jsonl")[-1], indent=1) + "\n")
+    return checkpoint

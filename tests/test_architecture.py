@@ -1,0 +1,154 @@
+"""Who may import whom, read from the source itself: lazy, relative and named imports included.
+
+records <- types <- backbones <- heads <- policy <- training <- config <- recipes <- studies <- cli
+data, envs and evaluation stand beside it: they know records and contract only, and never torch
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source_tree import OURS, PACKAGE, imported, module_name
+
+# part -> parts (or modules of parts) that it may import. A part may always import itself; a new part needs a row.
+MAY_IMPORT: dict[str, set[str]] = {
+    "records": set(),
+    "contract": set(),
+    "types": {"records"},
+    "data": {"records", "contract"},
+    "envs": {"records", "contract"},
+    "evaluation": {"records", "contract"},
+    "backbones": {"records", "types"},
+    "heads": {"records", "contract", "types", "backbones"},
+    "policy": {"records", "contract", "types", "backbones", "heads", "data.transforms"},
+    "training": {"records", "contract", "types", "backbones", "heads", "policy"},
+    "config": {
+        *("contract", "backbones", "heads", "policy", "training"),
+        *("data.record", "data.transforms", "envs.desk.environment"),
+    },
+    "recipes": {"contract", "backbones", "heads", "training", "config", "data", "envs"},
+    "studies": {
+        *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
+        *("data", "envs", "evaluation"),
+    },
+    "cli": {
+        *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
+        *("data", "envs", "evaluation", "studies"),
+    },
+}
+# part -> packages besides Python's own. What a simulator, a robot or a data worker loads stays small.
+MAY_NEED: dict[str, set[str]] = {
+    "records": {"numpy"},
+    "contract": set(),
+    "types": {"torch", "jaxtyping"},
+    "data": {"numpy", "pyarrow", "av", "PIL"},
+    "envs": {"numpy", "mujoco", "PIL"},
+    "evaluation": {"numpy", "av", "PIL"},
+    "backbones": {"torch", "jaxtyping", "transformers", "tokenizers", "safetensors"},
+    "heads": {"torch", "jaxtyping"},
+    "policy": {"numpy", "torch"},
+    "training": {"torch", "safetensors"},
+    "config": set(),
+    "recipes": set(),
+    "studies": {"numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"},
+    "cli": {"tyro"},
+}
+WITHOUT_TORCH = ("records", "contract", "data", "envs", "evaluation")
+
+
+def part_of(module: str) -> str:
+    """'volition.data.cache' -> 'data'"""
+    return module.split(".")[1]
+
+
+def forbidden(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """What the module imports against the two tables."""
+    part = part_of(module)
+    found = []
+    for name in imported(ast.parse(source), module, is_package=is_package):
+        root, _, rest = name.partition(".")
+        if root == "volition":
+            allowed = {part, *MAY_IMPORT[part]}
+            if rest and not any(f"{rest}.".startswith(f"{target}.") for target in allowed):
+                found.append(f"{module} imports {name}")
+        elif root not in sys.stdlib_module_names and root not in MAY_NEED[part]:
+            found.append(f"{module} needs {root}")
+    return found
+
+
+def parts_there_are() -> set[str]:
+    return {part_of(module_name(path)) for path in OURS if module_name(path).count(".")}
+
+
+def test_every_part_of_the_package_has_a_row_in_both_tables() -> None:
+    assert parts_there_are() == MAY_IMPORT.keys()
+    assert parts_there_are() == MAY_NEED.keys()
+
+
+def test_the_table_of_imports_has_no_circle() -> None:
+    settled: set[str] = set()
+    while len(settled) < len(MAY_IMPORT):
+        ready = {
+            part
+            for part, targets in MAY_IMPORT.items()
+            if part not in settled and {target.split(".")[0] for target in targets} <= settled
+        }
+        assert ready, f"these import each other in a circle: {sorted(MAY_IMPORT.keys() - settled)}"
+        settled |= ready
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    module = module_name(path)
+    if module == "volition":
+        assert not list(imported(ast.parse(path.read_text()), module, is_package=True))
+        return
+    assert not forbidden(path.read_text(), module, is_package=path.name == "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from volition.heads import Head", "volition.backbones.base"),
+        ("def f():\n    from volition import policy", "volition.heads.lstm"),
+        ("from ..policy import Policy", "volition.heads.lstm"),
+        ("from .. import data", "volition.evaluation.chain"),
+        ("import volition.envs.desk.desk", "volition.evaluation.suite"),
+        ("from importlib import import_module\nimport_module('volition.training')", "volition.heads.base"),
+        ("from volition.data import cache", "volition.config"),
+        ("if True:\n    import torch", "volition.data.windows"),
+        ("from torch import nn", "volition.contract"),
+        ("import numpy as np\nimport pandas", "volition.data.lerobot"),
+    ],
+)
+def test_the_check_sees_every_way_to_import(source: str, module: str) -> None:
+    assert forbidden(source, module)
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from . import gl", "volition.envs.desk.scene"),
+        ("import json\nfrom volition.data.transforms import Chain", "volition.policy"),
+        ("from volition.records import Start", "volition.envs.desk.starts"),
+    ],
+)
+def test_the_check_lets_through_what_the_table_allows(source: str, module: str) -> None:
+    assert not forbidden(source, module)
+
+
+def test_parts_beside_the_model_run_without_torch() -> None:
+    modules = [module_name(path) for path in OURS]
+    light = [name for name in modules if name != "volition" and part_of(name) in WITHOUT_TORCH]
+    program = (
+        "import sys, importlib\n"
+        f"for name in {light!r}: importlib.import_module(name)\n"
+        "sys.exit(', '.join(m for m in ('torch', 'transformers', 'jaxtyping') if m in sys.modules) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"importing {', '.join(WITHOUT_TORCH)} also loads: {done.stderr}"

@@ -1,0 +1,206 @@
+"""The command line as a person types it: help, mistakes, and one short way from nothing to an evaluated policy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from volition import cli, recipes
+from volition.training.metrics import read_metrics
+
+
+def volition(*words: str) -> int:
+    """Exit status of `volition WORDS` in this process."""
+    try:
+        cli.main([str(word) for word in words])
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    return 0
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert volition(verb, "--help") == 0
+    said = capsys.readouterr().out
+    assert f"usage: volition {verb}" in said
+    assert f"Example:  volition {verb}" in said
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_without_a_verb_all_are_listed(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert volition(*words) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {verb} " in said for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("recipe", recipes.__all__)
+def test_every_recipe_lists_its_fields(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert volition("train", recipe, "--help") == 0
+    said = capsys.readouterr().out
+    for flag in ("--loop.num-steps", "--loop.optim.lr", "--head.hidden", "--window.num-obs-steps", "--run", "--resume"):
+        assert flag in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("trian",), "there is no verb 'trian'; did you mean 'train'?"),
+        (("train", "smoek"), "there is no recipe 'smoek'; did you mean 'smoke'?"),
+        (("train", "smoke", "--loop.num-step", "4"), "--loop.num-steps"),
+        (("train", "smoke", "--window.replan-steps", "9"), "replan_steps=9 must be in"),
+        (("train", "no_such_lab:recipe"), "No module named 'no_such_lab'"),
+        (("record", "desk", "--out", "d", "--episodes-per-task", "0"), "not both 0"),
+        (
+            ("record", "desk", "--out", "d", "--tasks", "open_drawr"),
+            "no task 'open_drawr'; did you mean 'open_drawer'?",
+        ),
+        (("eval", "nowhere", "--starts", "1", "--tasks", "turn_on_lead"), "did you mean 'turn_on_led'?"),
+        (("eval", "nowhere", "--chains", "1"), "nowhere must be a checkpoint"),
+        (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, or --offline DATASET"),
+        (("data", "info", "nowhere"), "nowhere must be a dataset folder"),
+    ],
+)
+def test_mistakes_are_named_and_end_with_status_2(
+    words: tuple[str, ...], message: str, inside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert volition(*words) == 2
+    said = capsys.readouterr()
+    assert message in " ".join(f"{said.out} {said.err}".split())
+    assert list(inside.iterdir()) == []
+
+
+def test_a_missing_dataset_is_one_line(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inside / "lab_without_data.py").write_text(
+        "from volition.config import DataConfig, Experiment\n"
+        "def ours():\n"
+        "    return Experiment(data=DataConfig(path='no-data'))\n"
+    )
+    monkeypatch.syspath_prepend(inside)
+    assert volition("train", "lab_without_data:ours") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "volition: data.path='no-data' must be a dataset folder; record one with: volition record desk --out no-data"
+    ]
+
+
+TINY = (
+    *("--run", "runs/tiny", "--loop.log-every", "2", "--loop.save-every", "2", "--loop.batch-size", "2"),
+    *("--data.recording.record.tasks", "open_drawer", "--data.recording.record.episodes-per-task", "1"),
+    *("--data.recording.record.workers", "0", "--backbone.width", "32", "--backbone.vision-layers", "1"),
+    *("--backbone.text-layers", "1", "--head.hidden", "32"),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which `volition train smoke` has recorded one demonstration and trained four steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert volition("train", "smoke", "--loop.num-steps", "4", "--json", "last.json", *TINY) == 0
+        yield folder
+
+
+def test_training_leaves_a_run_folder(trained: Path) -> None:
+    run = trained / "runs" / "tiny"
+    assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == [2, 4]
+    assert {path.name for path in run.iterdir()} == {"config.json", "contract.json", "metrics.jsonl", "checkpoints"}
+    assert {path.name for path in (run / "checkpoints" / "step_4").iterdir()} == {
+        *("config.json", "contract.json", "weights.safetensors", "optimizer.safetensors"),
+        *("trainer.json", "manifest.json"),
+    }
+    assert json.loads((trained / "last.json").read_text())["step"] == 4
+    assert (trained / "runs" / "smoke-data" / "meta" / "info.json").exists()
+
+
+def test_a_run_goes_on_only_when_told_to(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert volition("train", "smoke", "--loop.num-steps", "6", *TINY) == 2
+    assert "runs/tiny already has step_4: pass --resume to go on" in capsys.readouterr().err
+    assert volition("train", "smoke", "--loop.num-steps", "6", "--resume", *TINY) == 0
+    assert [line["step"] for line in read_metrics(trained / "runs/tiny/metrics.jsonl")] == [2, 4, 6]
+
+
+def test_chains_are_evaluated_with_intervals(trained: Path) -> None:
+    words = ("eval", "runs/tiny", "--env", "desk", "--chains", "2", "--workers", "1", "--max-steps", "6")
+    assert volition(*words, "--json", "chains.json") == 0
+    score = json.loads((trained / "chains.json").read_text())
+    low, high = score["average_length_interval"]
+    assert low <= score["average_length"] <= high <= 5
+    assert len(score["chain_success"]) == len(score["chain_success_intervals"]) == 5
+    for rate, (low, high) in zip(score["chain_success"], score["chain_success_intervals"]):
+        assert 0 <= low <= rate <= high <= 1
+    assert score["num_chains"] == 2
+
+
+def test_single_tasks_are_evaluated_with_intervals(trained: Path) -> None:
+    words = ("eval", "runs/tiny", "--starts", "2", "--tasks", "open_drawer", "--workers", "0", "--max-steps", "6")
+    assert volition(*words, "--json", "tasks.json") == 0
+    score = json.loads((trained / "tasks.json").read_text())
+    low, high = score["success_interval"]
+    assert 0 <= low <= score["success_rate"] <= high <= 1
+    assert len(score["episodes"]) == 2
+
+
+def test_a_recording_is_described(trained: Path) -> None:
+    assert volition("data", "info", "runs/smoke-data", "--json", "info.json") == 0
+    info = json.loads((trained / "info.json").read_text())
+    assert info["format"] == "lerobot"
+    assert info["episodes"] == 1
+
+
+def test_a_checkpoint_is_compared_with_recorded_actions(trained: Path) -> None:
+    assert volition("eval", "runs/tiny", "--offline", "runs/smoke-data", "--json", "offline.json") == 0
+    assert json.loads((trained / "offline.json").read_text())["offline"]
+
+
+def test_a_checkpoint_whose_contract_does_not_fit_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = max((trained / "runs/tiny/checkpoints").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+    copied = tmp_path / "step_1"
+    copied.mkdir()
+    for path in step.iterdir():
+        (copied / path.name).write_bytes(path.read_bytes().replace(b'"control_hz": 30.0', b'"control_hz": 15.0'))
+    sums = json.loads((copied / "manifest.json").read_text())
+    sums["contract.json"] = hashlib.sha256((copied / "contract.json").read_bytes()).hexdigest()
+    (copied / "manifest.json").write_text(json.dumps(sums))
+    assert volition("eval", str(copied), "--starts", "1", "--tasks", "open_drawer", "--workers", "0") == 2
+    assert "control_hz: 15.0 != 30.0" in capsys.readouterr().err
+
+
+def test_a_machine_that_cannot_draw_says_what_to_install(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from volition.cli import main; main()",
+            "record",
+            "desk",
+            "--out",
+            "d",
+            "--workers",
+            "0",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "MUJOCO_GL": "disable"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2
+    assert "libegl1" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
