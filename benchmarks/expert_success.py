@@ -52,14 +52,15 @@ def run_task(task: str, *, starts: int, seed: int, shift: bool, noise: bool) -> 
     return results
 
 
-def run_chains(indices: Sequence[int], *, seed: int, shift: bool) -> list[tuple[int, str]]:
+def run_chains(indices: Sequence[int], *, seed: int, shift: bool, noise: bool) -> list[tuple[int, str]]:
     """For each chain how many of the five tasks succeeded, and the one that failed ("" for none)."""
     env = DeskEnv(DeskConfig(shift=DEMO if shift else NONE))
     made = chains(max(indices) + 1, seed)
     results = []
     for index in indices:
         env.reset(Start(seed * 1000 + index, made[index].tasks, SCENES[index % len(SCENES)]))
-        failed = next((task for task in made[index].tasks if not attempt(env, task, None)), None)
+        rng = np.random.default_rng([seed, index]) if noise else None
+        failed = next((task for task in made[index].tasks if not attempt(env, task, rng)), None)
         done = 5 if failed is None else made[index].tasks.index(failed)
         results.append((done, "" if failed is None else f"{failed} (chain {index})"))
     return results
@@ -112,7 +113,7 @@ def main() -> None:
         report_tasks(options.tasks, mapped(run, options.tasks, options.workers))
     if options.chains:
         shares = [range(k, options.chains, options.workers) for k in range(options.workers)]
-        run_share = partial(run_chains, seed=options.seed, shift=options.shift)
+        run_share = partial(run_chains, seed=options.seed, shift=options.shift, noise=options.noise)
         report_chains([result for share in mapped(run_share, shares, options.workers) for result in share])
 
 

@@ -134,6 +134,14 @@ def test_a_run_goes_on_only_when_told_to(trained: Path, capsys: pytest.CaptureFi
     assert [line["step"] for line in read_metrics(trained / "runs/tiny/metrics.jsonl")] == [2, 4, 6]
 
 
+@pytest.mark.parametrize("verb", [("train", "smoke", *TINY, "--resume"), ("eval", "runs/tiny", "--starts", "1")])
+def test_a_device_that_is_not_there_is_named(
+    trained: Path, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert volition(*verb, "--device", "cuda:99") == 2
+    assert "device='cuda:99' must be one that torch can use here" in capsys.readouterr().err
+
+
 def test_chains_are_evaluated_with_intervals(trained: Path) -> None:
     words = ("eval", "runs/tiny", "--env", "desk", "--chains", "2", "--workers", "1", "--max-steps", "6")
     assert volition(*words, "--json", "chains.json") == 0

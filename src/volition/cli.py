@@ -160,6 +160,8 @@ class Eval:
     max_steps: int = 360
     seed: int = 500_000
     workers: int = 2
+    device: str = "cpu"
+    """Where the policy runs: cpu, cuda, cuda:1."""
     allow: tuple[str, ...] = ()
     """Packages of yours that the checkpoint's config may name."""
     json: Path | None = None
@@ -235,6 +237,8 @@ VERBS: dict[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Errors of use end with a message and status 2, an interruption with 130; a traceback is a defect of ours."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that a recipe in this folder is found and none of ours is replaced
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         _tell(_overview())

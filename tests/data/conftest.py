@@ -50,6 +50,11 @@ def write_toy(
     return episodes
 
 
+def read_frames(root: Path) -> dict[str, bytes]:
+    """The frame cache of a dataset, file by file, its index apart."""
+    return {path.name: path.read_bytes() for path in (root / ".volition/frames").iterdir() if path.suffix == ".u8"}
+
+
 @pytest.fixture(scope="session")
 def calvin_mini() -> Path:
     path = SHARED / "calvin_mini" / "training"

@@ -111,8 +111,8 @@ def test_a_damaged_or_unfitting_cache_is_an_error(tmp_path: Path) -> None:
     write_toy(root, LENGTHS, LeRobotConfig(images="png", keep_frames=True))
     with pytest.raises(ValueError, match="give all episodes"):
         cached(load_lerobot(root)[:2], root)
-    os.truncate(root / ".volition/frames/base.u8", 1000)
-    with pytest.raises(ValueError, match=r"base\.u8 must hold 80 frames 28x28; delete"):
+    os.truncate(root / ".volition/frames/base-00000002.u8", 1000)
+    with pytest.raises(ValueError, match=r"frames must hold the frames .* is damaged; delete it"):
         load_cached(root)
 
 

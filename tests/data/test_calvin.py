@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from volition.data.calvin import SPEC, load_calvin, read_pickled_array
+from volition.data.calvin import SPEC, CalvinEpisode, load_calvin, read_pickled_array
 from volition.data.convert import info
 from volition.data.open import detect, load_cached, load_episodes, load_spec
 from volition.data.windows import Windows
@@ -62,6 +62,14 @@ def test_segments_are_read_inclusively(split: Path) -> None:
     np.testing.assert_array_equal(episodes[0].images(np.array([3]))["gripper"][0], last["rgb_gripper"])
     np.testing.assert_array_equal(episodes[0].actions(np.array([3]))[0], last["rel_actions"].astype(np.float32))
     np.testing.assert_array_equal(episodes[0].states(np.array([3, 0]))[0], last["robot_obs"].astype(np.float32))
+
+
+def test_the_cache_holds_the_numbers_too(split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file a frame is slow to read: a real split would take minutes at every start."""
+    original = load_calvin(split)[0].actions(np.arange(4))
+    load_cached(split, folder=tmp_path)
+    monkeypatch.delattr(CalvinEpisode, "_frame")
+    np.testing.assert_array_equal(load_cached(split, folder=tmp_path)[0].actions(np.arange(4)), original)
 
 
 def test_it_opens_like_any_dataset(split: Path, tmp_path: Path) -> None:

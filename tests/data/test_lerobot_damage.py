@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.conftest import toy_episode, write_toy
+from tests.data.conftest import read_frames, toy_episode, write_toy
 from tests.toy import SPEC
 from volition.data.fingerprint import fingerprint
 from volition.data.lerobot import load_lerobot
@@ -127,8 +127,7 @@ def test_kill_minus_nine_loses_nothing_finished(tmp_path: Path, moment: str) -> 
         for number in (5, 6):
             writer.add(toy_episode(number, 4 + number))
     assert fingerprint(root) == fingerprint(whole)
-    frames = (root / ".volition/frames/base.u8").read_bytes()
-    assert frames == (whole / ".volition/frames/base.u8").read_bytes()
+    assert read_frames(root) == read_frames(whole)
 
 
 def test_a_dataset_killed_before_its_first_shard_says_so_and_goes_on(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toy import REACHED, STEP, TASKS, Toy, ToyConfig
+from tests.data.conftest import read_frames
+from tests.toy import REACHED, SPEC, STEP, TASKS, Toy, ToyConfig
+from volition.contract import RobotSpec
 from volition.data.fingerprint import fingerprint
 from volition.data.lerobot import load_lerobot
 from volition.data.lerobot_stage import LeRobotConfig
@@ -84,7 +86,7 @@ def test_any_number_of_workers_makes_the_same_dataset(
     out = tmp_path / "d"
     result = record(CLUMSY, dataclasses.replace(CONFIG, workers=workers), out)
     assert fingerprint(out) == fingerprint(whole[0])
-    assert (out / ".volition/frames/base.u8").read_bytes() == (whole[0] / ".volition/frames/base.u8").read_bytes()
+    assert read_frames(out) == read_frames(whole[0])
     assert (result.episodes, result.rejected) == (whole[1].episodes, whole[1].rejected)
 
 
@@ -100,8 +102,12 @@ def test_what_is_complete_is_left_alone(tmp_path: Path, whole: tuple[Path, Recor
     again = record(CLUMSY, CONFIG, whole[0])
     assert (again.jobs, again.episodes, again.rejected) == (11, whole[1].episodes, whole[1].rejected)
     assert fingerprint(whole[0]) == before
-    with pytest.raises(ValueError, match=r"perform\.seed: 7 != 0"):
+    with pytest.raises(ValueError, match=r"record\.perform\.seed: 7 != 0"):
         record(CLUMSY, dataclasses.replace(CONFIG, perform=PerformConfig(seed=7)), whole[0])
+    with pytest.raises(ValueError, match=r"environment\.noise: 0\.5 != None"):
+        record(CLUMSY, CONFIG, whole[0], about_env={"noise": 0.5})
+    with pytest.raises(ValueError, match=r"control_hz: 20\.0 != 10\.0"):
+        record(Make(_Fast), CONFIG, whole[0])
 
 
 @pytest.mark.parametrize("after_jobs", [1, 9])
@@ -152,23 +158,35 @@ class _Slow(Toy):
         return super().step(action)
 
 
-def test_kill_minus_nine_in_the_middle_and_then_the_same_dataset(
-    tmp_path: Path, whole: tuple[Path, RecordProgress]
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_in_the_middle_and_then_the_same_dataset(
+    tmp_path: Path, whole: tuple[Path, RecordProgress], how: signal.Signals
 ) -> None:
     out, script = tmp_path / "d", tmp_path / "recording.py"
     script.write_text(RECORDING)
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, str(script), str(out)], env={**os.environ, "PYTHONPATH": str(root)})
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, str(script), str(out)], env=environment, start_new_session=True)
     deadline = time.monotonic() + 60
     while len(list((out / ".volition/staged").glob("episode-*"))) < 4:
         assert process.poll() is None, "the recording ended before it could be killed"
         assert time.monotonic() < deadline, "the recording made no episodes"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does: the workers get it as well
+        process.wait(20)
+        assert len(load_lerobot(out)) >= 4
+        assert not list((out / ".volition/staged").iterdir())
+    else:
+        process.send_signal(how)
+        process.wait(20)
     result = record(CLUMSY, dataclasses.replace(CONFIG, workers=2), out)
-    assert fingerprint(out) == fingerprint(whole[0])
     assert (result.episodes, result.rejected) == (whole[1].episodes, whole[1].rejected)
+    if how == signal.SIGKILL:  # nothing was sealed in between, so even the files are the same
+        assert fingerprint(out) == fingerprint(whole[0])
+    assert read_frames(out) == read_frames(whole[0])
+    for episode, same in zip(load_lerobot(out), load_lerobot(whole[0]), strict=True):
+        assert episode.source == same.source
+        np.testing.assert_array_equal(episode.actions(np.arange(len(episode))), same.actions(np.arange(len(same))))
 
 
 def test_a_journal_that_is_lost_or_cut_changes_nothing(tmp_path: Path, whole: tuple[Path, RecordProgress]) -> None:
@@ -196,6 +214,12 @@ class _Broken(Toy):
         if rng.random() < 2:
             raise ZeroDivisionError("the arm fell off")
         yield np.zeros(2), np.zeros(2)
+
+
+class _Fast(Toy):
+    @property
+    def spec(self) -> RobotSpec:
+        return dataclasses.replace(SPEC, control_hz=20.0)
 
 
 class _Dying(Toy):

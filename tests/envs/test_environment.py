@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from volition.envs.desk.environment import DeskConfig, DeskEnv
+from volition.envs.desk.environment import DeskConfig, DeskEnv, feasible
 from volition.envs.desk.starts import DEMO
 from volition.envs.desk.tasks import TASKS
 from volition.records import Demonstrator, Env, Start
@@ -74,6 +74,19 @@ def test_the_judge_counts_from_begin_and_knows_what_else_was_achieved(env: DeskE
     done = [env.step(env.label("turn_on_led")) for _ in range(80)]
     assert any(done)
     assert "turn_on_led" in env.achieved()
+
+
+def test_what_else_could_be_done_at_a_start_can_be_done(env: DeskEnv) -> None:
+    for seed in range(4):
+        start = Start(seed, ("open_drawer",), "C")
+        admitted = feasible(start, env.config)
+        assert "open_drawer" in admitted
+        assert "close_drawer" not in admitted
+        assert "stack_block" not in admitted
+        other = admitted[seed * 7 % len(admitted)]
+        env.reset(start)
+        env.begin(other)
+        assert any(env.step(env.label(other)) for _ in range(150)), other
 
 
 def test_instructions_come_by_split(env: DeskEnv) -> None:

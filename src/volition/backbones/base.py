@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -185,3 +185,10 @@ class ExtendedEmbedding(nn.Module):
         x = self.base(ids.masked_fill(is_new, 0))
         new = (self.new * self.scale).to(x.dtype)
         return torch.where(is_new[..., None], new[(ids - self.base.num_embeddings).clamp(min=0)], x)
+
+
+@runtime_checkable
+class BackboneConfig(Protocol):
+    """A frozen dataclass that can build its backbone. Yours needs nothing else to stand in a recipe."""
+
+    def build(self, *, pretrained: bool = True) -> Backbone: ...

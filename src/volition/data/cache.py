@@ -1,6 +1,6 @@
 """Training speed: every frame decoded once, then read from a memory map at thousands of frames a second.
 
-    cached(load_episodes(root), root) -> the same episodes; pictures from the map, numbers from memory
+    cached(load_episodes(root), root) -> the same episodes; pictures and numbers from the map
 
 The recorder can leave the map behind while it draws (`LeRobotConfig.keep_frames`); otherwise the first call makes it.
 """
@@ -18,12 +18,13 @@ import numpy as np
 
 from volition.data import lerobot_layout as layout
 from volition.data.fingerprint import fingerprint
-from volition.data.frames import INDEX, FrameWriter, finish_frames, open_frames
+from volition.data.frames import INDEX, Frames, FrameWriter, finish_frames, open_frames
 from volition.data.lerobot import LeRobotEpisode, scan_shared_videos
 from volition.records import Episode
 
 logger = logging.getLogger(__name__)
 
+STATES, ACTIONS = "states.npy", "actions.npy"  # float32[frames, S] and [frames, A]
 BLOCK = 64  # frames decoded at a time
 
 
@@ -81,21 +82,34 @@ def cached_if_made(
     if frames is None:
         return None
     ends = np.cumsum([len(episode) for episode in episodes])
-    wrong = [camera for camera, pictures in frames.items() if len(pictures) != ends[-1]]
-    if wrong:
-        raise ValueError(f"{place} has not {ends[-1]} frames of {wrong}: give all episodes of {root}, in order")
-    return [_wrap(episode, frames, int(end) - len(episode)) for episode, end in zip(episodes, ends)]
+    if len(frames) != ends[-1]:
+        raise ValueError(f"{place} holds {len(frames)} frames, not {ends[-1]}: give all episodes of {root}, in order")
+    vectors = _read_vectors(place)
+    return [_wrap(episode, frames, vectors, int(end) - len(episode)) for episode, end in zip(episodes, ends)]
 
 
-def _wrap(episode: Episode, frames: dict[str, np.memmap], first: int) -> CachedEpisode:
+def _wrap(episode: Episode, frames: Frames, vectors: tuple[np.ndarray, np.ndarray] | None, first: int) -> CachedEpisode:
     steps = np.arange(len(episode))
+    own = slice(first, first + len(steps))
     return CachedEpisode(
         task=episode.task,
         instructions=episode.instructions,
-        all_states=episode.states(steps),
-        all_actions=episode.actions(steps),
-        frames={camera: np.asarray(pictures[first : first + len(steps)]) for camera, pictures in frames.items()},
+        all_states=episode.states(steps) if vectors is None else vectors[0][own],
+        all_actions=episode.actions(steps) if vectors is None else vectors[1][own],
+        frames=frames.stretch(first, len(steps)),
     )
+
+
+def _read_vectors(place: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """States and actions of all frames; None in a recorder's cache: its dataset has them in few files anyway."""
+    if not (place / STATES).is_file():
+        return None
+    return np.load(place / STATES), np.load(place / ACTIONS)
+
+
+def _write_vectors(place: Path, episodes: Sequence[Episode]) -> None:
+    np.save(place / STATES, np.concatenate([episode.states(np.arange(len(episode))) for episode in episodes]))
+    np.save(place / ACTIONS, np.concatenate([episode.actions(np.arange(len(episode))) for episode in episodes]))
 
 
 def _make(episodes: Sequence[Episode], place: Path, key: str, progress: Callable[[int, int], None] | None) -> None:
@@ -106,12 +120,13 @@ def _make(episodes: Sequence[Episode], place: Path, key: str, progress: Callable
     logger.info("decoding %d frames of %d cameras into %s", total, len(sizes), place)
     try:
         with FrameWriter(aside, sizes) as writer:
-            for camera in sizes:
-                for block in _blocks(episodes, camera):
-                    writer.append(camera, block)
-                    if progress is not None:
-                        progress(writer.count(camera), total)
-        finish_frames(aside, sizes, key=key, num_frames=total)
+            for block in _blocks(episodes, tuple(sizes)):
+                for camera, frames in block.items():
+                    writer.append(camera, frames)
+                if progress is not None:
+                    progress(min(writer.counts.values()), total)
+        _write_vectors(aside, episodes)
+        finish_frames(aside, sizes, [total], key)
         shutil.rmtree(place, ignore_errors=True)
         aside.rename(place)
     except OSError:
@@ -121,14 +136,18 @@ def _make(episodes: Sequence[Episode], place: Path, key: str, progress: Callable
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _blocks(episodes: Sequence[Episode], camera: str) -> Iterator[np.ndarray]:
-    """uint8[n, height, width, 3], in order; only LeRobot's shared videos have a faster way than `Episode.images`."""
-    videos = [episode for episode in episodes if isinstance(episode, LeRobotEpisode)]
-    key = layout.image_key(camera)
-    if len(videos) == len(episodes) and videos[0].files.is_video.get(key, False):
-        for picture in scan_shared_videos(videos, key):
-            yield picture[None]
+def _blocks(episodes: Sequence[Episode], cameras: tuple[str, ...]) -> Iterator[dict[str, np.ndarray]]:
+    """Camera -> uint8[n, height, width, 3], each camera's frames in order.
+
+    Where all are LeRobot's shared videos, there is a faster way than `Episode.images`: camera after camera.
+    """
+    keys = [layout.image_key(camera) for camera in cameras]
+    ours = [episode for episode in episodes if isinstance(episode, LeRobotEpisode)]
+    if len(ours) == len(episodes) and all(ours[0].files.is_video.get(key, False) for key in keys):
+        for camera, key in zip(cameras, keys):
+            for picture in scan_shared_videos(ours, key):
+                yield {camera: picture[None]}
         return
     for episode in episodes:
         for start in range(0, len(episode), BLOCK):
-            yield episode.images(np.arange(start, min(start + BLOCK, len(episode))))[camera]
+            yield episode.images(np.arange(start, min(start + BLOCK, len(episode))))

@@ -46,3 +46,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} must be JSON, but {error}; restore it from a copy") from error
+
+
+def json_differences(left: Any, right: Any, path: str = "") -> list[str]:
+    """'record.perform.seed: 7 != 0' for every leaf in which two JSON values differ."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = sorted({*left, *right})
+        parts = [(f"{path}.{name}" if path else name, left.get(name), right.get(name)) for name in names]
+        return [line for name, a, b in parts for line in json_differences(a, b, name)]
+    return [] if left == right else [f"{path}: {left!r} != {right!r}"]

@@ -8,7 +8,6 @@ A missing or damaged file is an error that names it. For training, put `cache.ca
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,6 @@ from volition.data.files import read_json
 from volition.data.lerobot_shard import column_values
 from volition.data.pictures import decode_image, read_video, scan_video
 from volition.data.spec import spec_from_json
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +119,6 @@ class LeRobotEpisode:
 
     def actions(self, steps: np.ndarray) -> np.ndarray:
         return self._vectors().actions[self._rows(steps)]
-
-    def frames(self) -> Iterator[dict[str, np.ndarray]]:
-        """Every frame in order, camera -> uint8[height, width, 3]: the fast way through a whole episode."""
-        steps = np.arange(len(self))
-        for block in np.array_split(steps, max(1, -(-len(steps) // 64))):
-            pictures = self.images(block)
-            for i in range(len(block)):
-                yield {camera: frames[i] for camera, frames in pictures.items()}
 
     @property
     def data_path(self) -> Path:

@@ -5,6 +5,7 @@ Nothing counts until info.json says so, and it is replaced last; `drop_uncommitt
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Staged:
     @property
     def bytes(self) -> int:
         """Size of the largest file that will go into a shard."""
-        return max(size for name, size in self.sizes.items() if name.endswith((".parquet", ".mp4")))
+        return max(size for name, size in self.sizes.items() if name.endswith((".arrow", ".mp4")))
 
 
 def read_staged(folder: Path) -> Staged:
@@ -95,6 +96,12 @@ def committed_shards(root: Path, num_episodes: int) -> int:
     return shards
 
 
+def episode_lengths(root: Path) -> list[int]:
+    """Frames of every episode in the shards."""
+    paths = sorted((root / "meta/episodes").glob("*/file-*.parquet"))
+    return [length for path in paths for length in pq.ParquetFile(path).read(["length"])["length"].to_pylist()]
+
+
 def write_statistics(root: Path, info: dict[str, Any]) -> None:
     """meta/stats.json over all shards: vectors exactly, images merged from what each episode noted."""
     vectors = [name for name, feature in info["features"].items() if feature["dtype"] not in ("image", "video")]
@@ -102,13 +109,14 @@ def write_statistics(root: Path, info: dict[str, Any]) -> None:
     running = {name: RunningStatistics(info["features"][name]["shape"][0]) for name in vectors}
     noted: dict[str, list[Statistics]] = {name: [] for name in images}
     for path in sorted(root.glob("data/*/file-*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(columns=vectors):
-            for name in vectors:
-                running[name].update(column_values(batch.column(name)).reshape(len(batch), -1))
+        table = pq.ParquetFile(path).read(vectors)
+        for name in vectors:
+            running[name].update(column_values(table[name]).reshape(len(table), -1))
     for path in sorted(root.glob("meta/episodes/*/file-*.parquet")) if images else ():
-        for row in pq.read_table(path).to_pylist():
-            for name in images:
-                tree = {key.rpartition("/")[2]: value for key, value in row.items() if key.startswith(f"stats/{name}/")}
+        for name in images:
+            columns = [f"stats/{name}/{kind.name}" for kind in dataclasses.fields(Statistics)]
+            for row in pq.ParquetFile(path).read(columns).to_pylist():
+                tree = {key.rpartition("/")[2]: value for key, value in row.items()}
                 noted[name].append(layout.statistics_from_json(tree))
     tree = {name: layout.statistics_to_json(running[name].result(), image=False) for name in vectors}
     tree |= {name: layout.statistics_to_json(merge_statistics(noted[name]), image=True) for name in images}
@@ -147,7 +155,8 @@ def _write_data(
     try:
         for i, episode in enumerate(staged):
             n = episode.length
-            table = pq.read_table(episode.folder / FRAMES)
+            with pa.memory_map(str(episode.folder / FRAMES)) as source:
+                table = pa.ipc.open_file(source).read_all()
             assert len(table) == n, f"{episode.folder}: {len(table)} rows, {n} frames"
             constants = {
                 "episode_index": np.full(n, place.first_episode + i),

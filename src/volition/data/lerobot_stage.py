@@ -3,7 +3,7 @@
 Staging is where pictures are compressed, so worker processes do it in parallel; a staged folder knows nothing of its
 place in the dataset, and appears under its final name only when it is complete.
 
-    EpisodeData --stage--> FOLDER/{episode.json, frames.parquet, CAMERA.mp4, CAMERA.u8}
+    EpisodeData --stage--> FOLDER/{episode.json, frames.arrow, CAMERA.mp4, CAMERA.u8}
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from volition.contract import RobotSpec
 from volition.data import lerobot_layout as layout
 from volition.data.pictures import encode_image, write_video
 from volition.data.statistics import image_statistics, vector_statistics
 
-EPISODE, FRAMES = "episode.json", "frames.parquet"
+EPISODE, FRAMES = "episode.json", "frames.arrow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,9 @@ def _write(folder: Path, episode: EpisodeData, spec: RobotSpec, config: LeRobotC
             )
         if config.keep_frames:
             (folder / f"{camera}.u8").write_bytes(np.ascontiguousarray(frames).data)
-    pq.write_table(_table(episode, config, fps), folder / FRAMES, compression="none", use_dictionary=False)
+    table = _table(episode, config, fps)
+    with pa.OSFile(str(folder / FRAMES), "wb") as target, pa.ipc.new_file(target, table.schema) as writer:
+        writer.write_table(table)
     statistics = {
         **{
             layout.image_key(c): layout.statistics_to_json(image_statistics(f), image=True)

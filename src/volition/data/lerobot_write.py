@@ -25,12 +25,13 @@ from volition.contract import RobotSpec
 from volition.data import lerobot_layout as layout
 from volition.data.files import read_json, replacing, write_json
 from volition.data.fingerprint import fingerprint
-from volition.data.frames import FrameWriter, finish_frames
+from volition.data.frames import are_complete, finish_frames, segment_path
 from volition.data.lerobot_shard import (
     Place,
     Staged,
     committed_shards,
     drop_uncommitted,
+    episode_lengths,
     read_staged,
     write_shard,
     write_statistics,
@@ -55,7 +56,6 @@ class LeRobotWriter:
         self._shards = committed_shards(root, info["total_episodes"])
         self._staged = self._recover()
         self._staged_bytes = sum(staged.bytes for staged in self._staged)
-        self._keeps_frames = self._can_keep_frames()
 
     @classmethod
     def create(
@@ -142,7 +142,6 @@ class LeRobotWriter:
         known = dict.fromkeys(self._sentences)
         known.update(dict.fromkeys(text for staged in self._staged for text in staged.instructions))
         write_shard(self.root, info, self._staged, place, list(known))
-        self._append_frames()
         with replacing(self.root / layout.TASKS) as path:
             pq.write_table(layout.tasks_table(list(known)), path)
         write_statistics(self.root, info)
@@ -154,8 +153,8 @@ class LeRobotWriter:
         }
         write_json(self.root / layout.INFO, info)
         self._info, self._sentences, self._shards = info, list(known), self._shards + 1
-        for staged in self._staged:
-            shutil.rmtree(staged.folder)
+        for number, staged in enumerate(self._staged, place.first_episode):
+            self._retire(staged.folder, number)
         self._staged, self._staged_bytes = [], 0
 
     def close(self) -> None:
@@ -163,9 +162,8 @@ class LeRobotWriter:
         self.seal()
         for left in (self.root / layout.STAGED).iterdir():  # by workers that were stopped
             shutil.rmtree(left, ignore_errors=True)
-        if self._keeps_frames and self.num_frames:
-            key = fingerprint(self.root)
-            finish_frames(self.root / layout.FRAMES, self.spec.image_sizes, key=key, num_frames=self.num_frames)
+        if self.config.keep_frames and self._shards:
+            self._finish_frames()
 
     def __enter__(self) -> LeRobotWriter:
         return self
@@ -187,26 +185,29 @@ class LeRobotWriter:
                 logger.warning("%s is damaged: it and what follows must be recorded again", named[name])
                 break
             found.append(read_staged(named[name]))
+        for number in range(committed):  # a crash came after the commit
+            if _staged_name(number) in named:
+                self._retire(named[_staged_name(number)], number)
         for folder in folders:
             if all(folder != staged.folder for staged in found):
                 shutil.rmtree(folder, ignore_errors=True)
         return found
 
-    def _can_keep_frames(self) -> bool:
-        folder = self.root / layout.FRAMES
-        if self.config.keep_frames and self._shards and not folder.is_dir():
-            logger.warning("%s is gone: going on without it; training will decode the dataset once", folder)
-            return False
-        return self.config.keep_frames
+    def _retire(self, folder: Path, number: int) -> None:
+        """A staged episode is in a shard now: its frames move to the cache, the rest is not needed any more."""
+        if self.config.keep_frames:
+            (self.root / layout.FRAMES).mkdir(exist_ok=True)
+            for camera in self.spec.image_sizes:
+                if (folder / f"{camera}.u8").is_file():
+                    (folder / f"{camera}.u8").replace(segment_path(self.root / layout.FRAMES, camera, number))
+        shutil.rmtree(folder)
 
-    def _append_frames(self) -> None:
-        if not self._keeps_frames:
-            return
-        total = int(self._info["total_frames"])  # an earlier attempt may have left more
-        with FrameWriter(self.root / layout.FRAMES, self.spec.image_sizes, num_frames=total) as frames:
-            for staged in self._staged:
-                for camera in self.spec.image_sizes:
-                    frames.append_file(camera, staged.folder / f"{camera}.u8")
+    def _finish_frames(self) -> None:
+        folder, sizes, lengths = self.root / layout.FRAMES, self.spec.image_sizes, episode_lengths(self.root)
+        if are_complete(folder, sizes, lengths):
+            finish_frames(folder, sizes, lengths, fingerprint(self.root))
+        else:
+            logger.warning("%s lost files since the recording began: training will decode the dataset once", folder)
 
 
 def _staged_name(episode: int) -> str:

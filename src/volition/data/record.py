@@ -12,7 +12,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 
 from volition.contract import require_equal
 from volition.data import lerobot_layout as layout
+from volition.data.files import json_differences
 from volition.data.lerobot_stage import LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
 from volition.data.perform import Job, PerformConfig, RecordableEnv
@@ -80,16 +81,19 @@ def record(
     out: Path,
     *,
     chain_tasks: Callable[[int], tuple[str, ...]] | None = None,
+    about_env: Mapping[str, Any] | None = None,
     progress: Callable[[RecordProgress], None] | None = None,
 ) -> RecordProgress:
     """Record into `out`, or finish what an earlier call with the same config began there.
 
     `make_env` is picklable (workers call it). `chain_tasks` names the tasks of a chain from its seed; by default they
-    are drawn from `config.tasks`. On Ctrl-C, or any error, the finished episodes are in `out` when this is left.
+    are drawn from `config.tasks`. `about_env` is JSON that says how the environment was made: it is kept with the
+    dataset, and one begun with another is not gone on with. On Ctrl-C, or any error, the finished episodes are in
+    `out` when this is left.
     """
     jobs = _jobs(config, chain_tasks)
     began = time.monotonic()
-    with _open_writer(make_env, config, out) as writer:
+    with _open_writer(make_env, config, out, about_env or {}) as writer:
         frames_before = writer.num_frames
         done = before = _last_done(out, writer.num_episodes)
         duty = Duty(make_env=make_env, config=config.perform, storage=config.storage, scratch=writer.scratch("job"))
@@ -177,35 +181,26 @@ def _draw_tasks(seed: int, tasks: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(tasks[i] for i in rng.choice(len(tasks), CHAIN_LENGTH, replace=len(tasks) < CHAIN_LENGTH))
 
 
-def _open_writer(make_env: Callable[[], RecordableEnv], config: RecordConfig, out: Path) -> LeRobotWriter:
-    """A new dataset, or the one in `out` when it was begun with this config."""
-    note = {"record": _as_json(dataclasses.replace(config, workers=0))}
+def _open_writer(
+    make_env: Callable[[], RecordableEnv], config: RecordConfig, out: Path, about_env: Mapping[str, Any]
+) -> LeRobotWriter:
+    """A new dataset, or the one in `out` when it was begun with this config and environment."""
+    record_part = dataclasses.asdict(dataclasses.replace(config, workers=0))
+    note = json.loads(json.dumps({"record": record_part, "environment": about_env}))
+    env = make_env()
+    try:
+        spec = env.spec
+    finally:
+        env.close()
     if not (out / layout.OURS).is_file():
-        env = make_env()
-        try:
-            return LeRobotWriter.create(out, env.spec, config.storage, note)
-        finally:
-            env.close()
+        return LeRobotWriter.create(out, spec, config.storage, note)
     writer = LeRobotWriter.resume(out)
-    begun = _from_json(writer.about["note"].get("record"), out)
-    require_equal(
-        dataclasses.replace(config, workers=0), begun, left_name="this recording", right_name=f"the one in {out}"
-    )
+    different = json_differences(note, writer.about.get("note"))
+    if different:
+        raise ValueError(
+            f"{out} was begun otherwise; to go on, record the same, else choose another folder. "
+            f"Now != then:\n  " + "\n  ".join(different)
+        )
+    require_equal(spec, writer.spec, left_name="the environment", right_name=f"the dataset {out}")
     logger.info("going on with %s at episode %d", out, writer.num_episodes)
     return writer
-
-
-def _as_json(config: RecordConfig) -> dict[str, Any]:
-    tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return tree
-
-
-def _from_json(tree: Any, out: Path) -> RecordConfig:
-    try:
-        parts = {"perform": PerformConfig(**tree["perform"]), "storage": LeRobotConfig(**tree["storage"])}
-        lists = {name: tuple(tree[name]) for name in ("tasks", "scenes")}
-        return RecordConfig(**{**tree, **parts, **lists})
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{out} must be a recording of this program to go on with, but {error!r}; choose another folder"
-        ) from error

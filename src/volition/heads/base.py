@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from volition.backbones.base import Encoded
+from volition.backbones.base import Backbone, Encoded
 from volition.contract import ActionSpace
 from volition.types import Batch, Loss, Target
 
@@ -35,6 +35,15 @@ class Head(nn.Module, ABC):
         self, encoded: Encoded, batch: Batch, states: Sequence[Any]
     ) -> tuple[Float[Tensor, "B H A"], list[Any]]:
         """One observation step (T = 1) per robot -> its chunk and its next state."""
+
+
+@runtime_checkable
+class HeadConfig(Protocol):
+    """A frozen dataclass that can build its head. Yours needs nothing else to stand in a recipe."""
+
+    def build(
+        self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int
+    ) -> Head: ...
 
 
 @dataclass(frozen=True, kw_only=True)

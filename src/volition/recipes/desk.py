@@ -15,7 +15,7 @@ from volition.config import DataConfig, Experiment, Recording, WindowConfig
 from volition.data.lerobot_stage import LeRobotConfig
 from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
-from volition.envs.desk.environment import STATE_NAMES, DeskConfig
+from volition.envs.desk.environment import PREVIOUS_NAMES, STATE_NAMES, DeskConfig
 from volition.envs.desk.starts import DEMO
 from volition.envs.desk.state import BLOCKS, SCENES
 from volition.envs.desk.tasks import TASKS
@@ -82,7 +82,7 @@ def smoke() -> Experiment:
 def demo_blind() -> Experiment:
     """The blind twin: black cameras, but the robot's own state and its previous action."""
     experiment = demo()
-    return replace(experiment, data=replace(experiment.data, blind=True, state=STATE_NAMES))
+    return replace(experiment, data=replace(experiment.data, blind=True, state=(*STATE_NAMES, *PREVIOUS_NAMES)))
 
 
 def desk() -> Experiment:

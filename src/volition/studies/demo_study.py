@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from volition.config import Experiment
-from volition.envs.desk.environment import STATE_NAMES
+from volition.envs.desk.environment import PREVIOUS_NAMES, STATE_NAMES
 from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.statistics import mean_over_tasks
 from volition.evaluation.suite import outcomes_by_task
@@ -34,7 +34,9 @@ class StudyConfig:
     demo: DemoConfig
     lengths: tuple[float, ...] = (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3, 20 / 3)
     seeds: tuple[int, ...] = (0, 1, 2)
-    blind_states: tuple[tuple[str, ...], ...] = field(default_factory=lambda: (STATE_NAMES, STATE_NAMES[:7]))
+    blind_states: tuple[tuple[str, ...], ...] = field(
+        default_factory=lambda: ((*STATE_NAMES, *PREVIOUS_NAMES), STATE_NAMES[:7])
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ class EvalConfig:
     max_steps: int = 360
     seed: int = 500_000
     workers: int = 2
+    device: str = "cpu"
     allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class EvalConfig:
 
 def evaluate_checkpoint(config: EvalConfig, say: Say = lambda phase, share, text: None) -> dict[str, Any]:
     """Everything that was asked for, in one document of plain values."""
-    policy, contract = load_policy(config.checkpoint, allow=config.allow)
+    policy, contract = load_policy(config.checkpoint, allow=config.allow, device=config.device)
     score: dict[str, Any] = {"checkpoint": str(config.checkpoint), "env": config.env}
     if config.offline is not None:
         score["offline"] = _offline(policy, contract, config.offline)

@@ -22,7 +22,14 @@ def record_desk(
 ) -> RecordProgress:
     """Record, or finish what was interrupted: finished episodes are never done again."""
     require_tasks(recording.record.tasks)
-    return record(partial(make_desk, recording.env), recording.record, out, chain_tasks=chain_tasks, progress=progress)
+    return record(
+        partial(make_desk, recording.env),
+        recording.record,
+        out,
+        chain_tasks=chain_tasks,
+        about_env=dump(recording.env),
+        progress=progress,
+    )
 
 
 def require_tasks(tasks: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ class TrainCommand:
     """The run folder."""
     resume: bool = False
     """Go on exactly where the run stopped."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, cuda:1."""
     json: Path | None = None
     """Write the last line of metrics to this file."""
 
@@ -35,10 +37,12 @@ def parse(name: str, flags: Sequence[str]) -> TrainCommand:
         known = suggest(name, recipes.__all__)
         raise ValueError(f"there is no recipe {name!r}{known}; yours are 'package.module:function'")
     recipe = locate(name if ":" in name else f"volition.recipes:{name}")
-    default = TrainCommand(experiment=recipe(), run=Path("runs") / name.rpartition(":")[2])
+    experiment = recipe() if callable(recipe) else recipe
+    if not isinstance(experiment, Experiment):
+        raise ValueError(f"{name} must be a function that returns an Experiment, and gave {type(experiment).__name__}")
     return tyro.cli(
         tyro.conf.AvoidSubcommands[TrainCommand],
-        default=default,
+        default=TrainCommand(experiment=experiment, run=Path("runs") / name.rpartition(":")[2]),
         args=flags,
         prog=f"volition train {name}",
         description=(recipe.__doc__ or "").strip(),
@@ -54,6 +58,7 @@ def execute(command: TrainCommand) -> Path:
             experiment,
             command.run,
             resume=command.resume,
+            device=command.device,
             progress=lambda m: bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}"),
         )
     if command.json is not None:

@@ -34,11 +34,16 @@ Progress = Callable[[Mapping[str, float | int]], None]
 
 
 def run_training(
-    experiment: Experiment, run: Path, *, resume: bool = False, progress: Progress = lambda _: None
+    experiment: Experiment,
+    run: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Progress = lambda _: None,
 ) -> Path:
     """Train to the end and return the last checkpoint. With `resume`, go on exactly where the run stopped."""
     episodes, robot = open_dataset(Path(experiment.data.path))
-    return run_training_on(experiment, episodes, robot, run, resume=resume, progress=progress)
+    return run_training_on(experiment, episodes, robot, run, resume=resume, device=device, progress=progress)
 
 
 def run_training_on(
@@ -48,6 +53,7 @@ def run_training_on(
     run: Path,
     *,
     resume: bool = False,
+    device: str = "cpu",
     progress: Progress = lambda _: None,
 ) -> Path:
     existing = checkpoints.list_checkpoints(run)
@@ -55,7 +61,7 @@ def run_training_on(
         raise ValueError(f"{run} already has {existing[-1].name}: pass --resume to go on, or another --run")
     torch.manual_seed(experiment.loop.seed)
     transforms = make_transforms(experiment, episodes, robot)
-    policy = experiment.build(robot, transforms)
+    policy = experiment.build(robot, transforms).to(usable_device(device))
     trainer = Trainer.create(policy, experiment.loop)
     contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
@@ -121,14 +127,26 @@ def batches(experiment: Experiment, policy: Policy, episodes: Sequence[Episode])
     return batch
 
 
-def load_policy(path: Path, *, allow: tuple[str, ...] = ()) -> tuple[Policy, Contract]:
+def usable_device(name: str) -> torch.device:
+    """ "cpu", "cuda" or "cuda:1"; ValueError when this machine or this build of torch has no such device."""
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={name!r} must be one that torch can use here, such as 'cpu' or 'cuda': {reason} "
+            "(docs/your-own-gpu.md says how to bring a build for your GPU)"
+        ) from error
+
+
+def load_policy(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu") -> tuple[Policy, Contract]:
     """A trained policy, ready to act, from a step folder or a run (its last)."""
     folder = checkpoints.resolve(path)
     experiment: Experiment = read(folder / "config.json", allow=allow)
     contract: Contract = read(folder / "contract.json", allow=allow)
     policy = experiment.build(contract.robot, contract.transforms, pretrained=False)
     checkpoints.load_weights(policy, folder)
-    return policy.eval(), contract
+    return policy.eval().to(usable_device(device)), contract
 
 
 def _arrays(batch: Batch, target: Target) -> dict[str, np.ndarray]:

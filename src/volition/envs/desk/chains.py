@@ -155,11 +155,16 @@ def kind(task: str) -> str:
     return task
 
 
-def undoes(task: str, before: str) -> bool:
-    """Whether `task` right after `before` only takes it back."""
+def fits(task: str, before: str) -> bool:
+    """Whether `task` may come right after `before`: not where it only takes it back, nor where it could not be judged.
+
+    A block that is pushed into the drawer must not be touched by the robot at the start, as it is after a push or turn.
+    """
     if before.startswith("lift") and task.startswith("place_in"):
-        return before.split("_")[3] == task.split("_")[2]
-    return {before, task} == {"stack_block", "unstack_block"}
+        return before.split("_")[3] != task.split("_")[2]
+    if task == "push_into_drawer":
+        return not before.startswith(("push", "rotate"))
+    return {before, task} != {"stack_block", "unstack_block"}
 
 
 def _furniture() -> list[tuple[str, str, bool, bool]]:
@@ -221,7 +226,7 @@ def _walk(initial: Arrangement, rng: np.random.Generator) -> Chain | None:
         options: dict[str, list[tuple[str, Arrangement]]] = {}
         for task in TASKS:
             following = after(now, task)
-            if following is None or kind(task) in used or (tasks and undoes(task, tasks[-1])):
+            if following is None or kind(task) in used or (tasks and not fits(task, tasks[-1])):
                 continue
             options.setdefault(kind(task), []).append((task, following))
         if not options:

@@ -1,15 +1,18 @@
 """The desk as an environment with tasks: what recording, evaluation and the demo step.
 
-env = DeskEnv(DeskConfig(shift=DEMO))
-env.reset(Start(seed=0, tasks=("open_drawer",), scene="A"))
-env.begin("open_drawer")                       # the judge remembers this moment
-while not env.step(policy(env.observe("pull out the drawer under the table"))): ...
+    env = DeskEnv(DeskConfig(shift=DEMO))
+    env.reset(Start(seed=0, tasks=("open_drawer",), scene="A"))
+    env.begin("open_drawer")                       # the judge remembers this moment
+    while not env.step(policy(env.observe("pull out the drawer under the table"))): ...
+
+A start is a function of the Start and the config alone; so is what else could be done there: `feasible(start, config)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from volition.envs.desk import expert, language
 from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES, METRES_PER_UNIT, RADIANS_PER_UNIT, Desk
 from volition.envs.desk.expert import DemonstrationConfig
 from volition.envs.desk.scene import CONTROL_HZ
-from volition.envs.desk.starts import NONE, ShiftRange, sample
+from volition.envs.desk.starts import NONE, ShiftRange, StartState, sample
 from volition.envs.desk.state import SCENES, Snapshot
 from volition.envs.desk.tasks import TASKS, done, judge
 from volition.records import Observation, Start
@@ -28,6 +31,7 @@ STATE_NAMES = (
     *(f"joint_{i}" for i in range(1, 8)),
     "gripper_action",
 )
+PREVIOUS_NAMES = tuple(f"previous_{name}" for name in ("x", "y", "z", "rx", "ry", "rz", "gripper"))
 FILM_SIZE = (200, 200)
 _PREPARE_STEPS = 120  # a scripted lift takes some 20; one that takes longer has failed
 _PREPARE_ATTEMPTS = 20
@@ -53,9 +57,30 @@ def desk_spec(image_sizes: dict[str, tuple[int, int]]) -> RobotSpec:
     return RobotSpec(
         action_space=relative_arm_7d(metres=METRES_PER_UNIT, radians=RADIANS_PER_UNIT),
         cameras=tuple(Camera(name=name, height=h, width=w) for name, (h, w) in image_sizes.items()),
-        state=STATE_NAMES,
+        state=(*STATE_NAMES, *PREVIOUS_NAMES),
         control_hz=float(CONTROL_HZ),
     )
+
+
+def _draws(start: Start, config: DeskConfig) -> Iterator[StartState]:
+    """The start that (seed, first task, scene) stand for, and others in case its scripted lift fails."""
+    if not start.tasks:
+        raise ValueError("start.tasks must name the task or the chain of tasks to begin with, got none")
+    unknown = [task for task in start.tasks if task not in TASKS]
+    if unknown:
+        raise ValueError(f"start.tasks must be among the desk's {len(TASKS)} tasks, got {unknown}")
+    if start.scene and start.scene not in SCENES:
+        raise ValueError(f"start.scene must be one of {', '.join(SCENES)} or empty, got {start.scene!r}")
+    scene_code = SCENES.index(start.scene) if start.scene else len(SCENES)
+    rng = np.random.default_rng([start.seed, TASKS.index(start.tasks[0]), scene_code])
+    scene = start.scene or str(rng.choice(config.scenes))
+    while True:
+        yield sample(start.tasks, scene, rng, config.shift)
+
+
+def feasible(start: Start, config: DeskConfig) -> tuple[str, ...]:
+    """Every task that could be begun at this start: what a policy may be told instead of the task it was made for."""
+    return next(_draws(start, config)).admits
 
 
 class DeskEnv:
@@ -67,6 +92,7 @@ class DeskEnv:
         self._task: str | None = None
         self._start: Snapshot | None = None
         self._achieved: set[str] = set()
+        self._previous = np.zeros(7)
 
     @property
     def spec(self) -> RobotSpec:
@@ -81,21 +107,11 @@ class DeskEnv:
 
         Raises ValueError for unknown tasks and scenes, and for tasks that cannot be done one after the other.
         """
-        if not start.tasks:
-            raise ValueError("start.tasks must name the task or the chain of tasks to begin with, got none")
-        unknown = [task for task in start.tasks if task not in TASKS]
-        if unknown:
-            raise ValueError(f"start.tasks must be among the desk's {len(TASKS)} tasks, got {unknown}")
-        if start.scene and start.scene not in SCENES:
-            raise ValueError(f"start.scene must be one of {', '.join(SCENES)} or empty, got {start.scene!r}")
-        scene_code = SCENES.index(start.scene) if start.scene else len(SCENES)
-        rng = np.random.default_rng([start.seed, TASKS.index(start.tasks[0]), scene_code])
-        scene = start.scene or str(rng.choice(self.config.scenes))
-        for _ in range(_PREPARE_ATTEMPTS):
-            drawn = sample(start.tasks, scene, rng, self.config.shift)
+        for drawn in islice(_draws(start, self.config), _PREPARE_ATTEMPTS):
             self.desk.reset(drawn.state)
             if drawn.prepare is None or self._prepare(drawn.prepare):
                 self._task, self._start = None, None
+                self._previous = np.array([*np.zeros(6), self.desk.robot_obs()[-1]])
                 return
         raise RuntimeError(f"the scripted lift before {start} failed {_PREPARE_ATTEMPTS} times")
 
@@ -107,9 +123,9 @@ class DeskEnv:
         self._achieved = set()
 
     def observe(self, instruction: str) -> Observation:
-        """Both cameras now, uint8[1, height, width, 3], and state float32[1, 15]."""
+        """Both cameras now, uint8[1, height, width, 3]; state float32[1, 22]: robot_obs and the last action."""
         images = {camera: self.desk.render(camera)[None] for camera in self.config.image_sizes}
-        state = self.desk.robot_obs().astype(np.float32)[None]
+        state = np.concatenate((self.desk.robot_obs(), self._previous)).astype(np.float32)[None]
         return Observation(images=images, state=state, instruction=instruction)
 
     def step(self, action: np.ndarray) -> bool:
@@ -117,6 +133,7 @@ class DeskEnv:
         if self._task is None or self._start is None:
             raise ValueError("a task must have begun before a step is judged: call begin(task) after reset(start)")
         self.desk.step(action)
+        self._previous = np.array(action, dtype=np.float64)
         done_now = done(self._start, self.desk.snapshot())
         self._achieved |= done_now
         return self._task in done_now

@@ -56,7 +56,7 @@ def _skills() -> dict[str, Skill]:
 
 
 _SKILLS = _skills()
-_WANTS_HELD = ("place_in_slider", "place_in_drawer", "stack_block")
+_ANY_BLOCK_IN_HAND = ("place_in_slider", "place_in_drawer", "stack_block", "unstack_block", "push_into_drawer")
 
 
 def goal(view: View, task: str) -> Goal:
@@ -65,7 +65,7 @@ def goal(view: View, task: str) -> Goal:
         raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
     held = view.held
     words = task.split("_")
-    wanted = task in _WANTS_HELD or task == "unstack_block" or words[1] == held
+    wanted = task in _ANY_BLOCK_IN_HAND or words[1] == held
     if held is not None and not wanted:
         return blocks.put_down(view, held)
     return _SKILLS[task](view)

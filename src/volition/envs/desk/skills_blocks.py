@@ -11,16 +11,14 @@ import math
 import numpy as np
 
 from volition.envs.desk import layout as at
-from volition.envs.desk.skills_furniture import FIST, fist
 from volition.envs.desk.state import BLOCKS
-from volition.envs.desk.waypoints import CLOSED, DRIVE, OPEN, Goal, Lane, View, along, funnel, wrap
+from volition.envs.desk.waypoints import CLOSED, DRIVE, OPEN, Goal, View, funnel, wrap
 
 WAVER = 0.3  # radians
 DRAWER_FINGERS = at.DRAWER_HALF_WIDTH - 0.058  # metres off the drawer's middle at which open fingers still fit in
-PUSH_SPEED = 0.4  # faster, and the block is hit and flies ahead of the fingers
-HOMING = 4.0  # how much a block on its way to the drawer is led to its middle: sideways per metre off
+HOMING = 8.0  # how fast a block on its way to the drawer is led to its middle: share of full speed per metre off
 SLIDE_SPEED = 0.7
-RELIEF = 0.0  # metres up that a hand aims whose block is on the table
+RELIEF = 0.006  # metres up that a hand aims whose block is on the table
 UP = np.array([0.0, 0.0, 0.06])
 
 
@@ -92,30 +90,8 @@ def unstack(view: View) -> Goal:
     return lift(view, max(BLOCKS, key=lambda color: float(view.block(color).position[2])))
 
 
-def push(view: View, color: str, direction: np.ndarray, veer: float = 2.0) -> Goal:
-    """With the fist, along a horizontal direction float64[3] of unit length, in the world."""
-    block = view.block(color)
-    angle = block_yaw(view, color) - math.atan2(direction[1], direction[0])
-    half = abs(math.cos(angle)) * view.lengths[color] / 2 + abs(math.sin(angle)) * at.BLOCK_HALF
-    thing = block.position.copy()
-    # Below its middle, so that it does not tip; never below the table top, where it may fall.
-    thing[2] = max(float(thing[2]), at.TOP + at.BLOCK_HALF) - 0.006
-    lane = Lane(
-        thing=thing,
-        direction=direction,
-        contact=half + FIST,
-        behind=(0.02, 0.05),
-        side=0.025,
-        aim=0.004,
-        clearance=0.09,
-        veer=veer,
-    )
-    position, driving = along(view, lane)
-    return Goal(position=position, yaw=0.0, gripper=fist(view), speed=PUSH_SPEED if driving else 1.0)
-
-
 def slide(view: View, color: str, direction: np.ndarray) -> Goal:
-    """Grasp the block and move it over the table, along a horizontal direction float64[3] of unit length, in the world.
+    """Grasp the block and move it over the table; `direction` float64[3] is horizontal, in the world, at most 1 long.
 
     The way there is that of a lift. A fist beside the block, or open fingers around it, would push it too, but lose it
     where they come down a centimetre off: of hands led by a guess with a standard deviation of 1.5 cm, 92 % succeed
@@ -138,19 +114,19 @@ def _on_table(view: View, color: str) -> np.ndarray:
 
 
 def push_into_drawer(view: View) -> Goal:
-    """The block on the table that is nearest to the drawer's middle: sideways to that, then over the edge."""
+    """Slide the block on the table that is nearest to the drawer over the table's edge, and let go."""
     middle = float(view.local(view.site["drawer_inside"])[0])
-    on_table = [color for color in BLOCKS if "table" in view.block(color).touches]
-    if not on_table:
-        return _let_go(view)
-    off = {color: float(view.local(view.block(color).position)[0]) - middle for color in on_table}
-    color = min(on_table, key=lambda c: abs(off[c]))
-    if abs(off[color]) < at.DRAWER_HALF_WIDTH - 0.045:
-        way = np.array([-HOMING * off[color], -1.0, 0.0])
-        way /= np.linalg.norm(way)
-    else:
-        way = np.array([-math.copysign(1.0, off[color]), 0.0, 0.0])
-    return push(view, color, view.furniture_rotation @ way, veer=1.0)
+    off = {color: float(view.local(view.block(color).position)[0]) - middle for color in BLOCKS}
+    held = view.held
+    if held is None:
+        on_table = [color for color in BLOCKS if "table" in view.block(color).touches]
+        return grasp(view, min(on_table, key=lambda c: abs(off[c]))) if on_table else _let_go(view)
+    beyond = at.TABLE_FRONT - float(view.local(view.block(held).position)[1])
+    if beyond > view.lengths[held] / 2 + 0.005 and abs(off[held]) < at.DRAWER_HALF_WIDTH - 0.04:
+        return Goal(position=view.tcp, yaw=view.yaw, gripper=OPEN)
+    # Sideways first as far as it is off, so that it does not reach the edge beside the drawer.
+    way = np.array([-HOMING * off[held], -max(0.0, 1.0 - abs(off[held]) / at.DRAWER_HALF_WIDTH), 0.0])
+    return slide(view, held, view.furniture_rotation @ (way / max(1.0, float(np.linalg.norm(way)))))
 
 
 def rotate(view: View, color: str, sign: float) -> Goal:

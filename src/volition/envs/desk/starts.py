@@ -19,6 +19,7 @@ from volition.envs.desk import layout as at
 from volition.envs.desk.chains import Arrangement, after, arrangements
 from volition.envs.desk.layout import LAYOUTS, Layout
 from volition.envs.desk.state import BLOCKS, DeskState, Shift
+from volition.envs.desk.tasks import TASKS
 
 # Block centres on the table, metres in the furniture's frame: within reach, off switch, button and the door's handle.
 TABLE_X = (-0.18, 0.18)
@@ -29,7 +30,6 @@ TURNED = math.pi / 8  # radians a block may be turned from lying with its long s
 APART = 0.125  # metres between the centres of blocks on the table
 LANE_AHEAD, LANE_BEHIND, LANE_SIDE = 0.24, 0.13, 0.085  # metres around a block that is to be pushed
 PUSH_Y = -0.105  # metres: nearer to the table's edge a push that runs askew would end on the floor
-BEFORE_HANDLE = -0.055  # metres: from here the fingers fit between a block and the door's handle
 PUSH_X = (-0.13, 0.05)  # metres along the push: room for the fingers behind, and for the block to go
 SUNK = 0.0002  # metres a block stands in its surface, so that it touches it from the first moment on
 _ATTEMPTS = 5000
@@ -60,6 +60,7 @@ class StartState:
     state: DeskState
     prepare: str | None  # a task to be done before the episode begins, so that its block is in the hand
     arrangement: Arrangement
+    admits: tuple[str, ...]  # every task that could be begun here, whether or not the start was drawn for it
 
 
 def furniture_to_world(points: np.ndarray, shift: Shift) -> np.ndarray:
@@ -94,6 +95,11 @@ def sample(tasks: Sequence[str], scene: str, rng: np.random.Generator, shift_ran
         state=DeskState(scene=scene, scene_obs=scene_obs, shift=shift),
         prepare=None if held is None else f"lift_{held}_block_table",
         arrangement=arrangement,
+        admits=tuple(
+            task
+            for task in TASKS
+            if after(arrangement, task) is not None and _has_room(arrangement, (task,), layout, poses)
+        ),
     )
 
 
@@ -169,10 +175,7 @@ def _way_free(task: str, now: Arrangement, layout: Layout, positions: dict[str, 
     if task == "push_into_drawer":
         room = at.DRAWER_HALF_WIDTH - 0.05
         on_table = [color for color in positions if now.place(color) == "table"]
-        return all(
-            abs(positions[color][0] - layout.drawer_x) < room and positions[color][1] < BEFORE_HANDLE
-            for color in on_table
-        )
+        return all(abs(positions[color][0] - layout.drawer_x) < room for color in on_table)
     return True
 
 

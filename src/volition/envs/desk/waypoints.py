@@ -186,7 +186,6 @@ class Lane:
     side: float  # metres off the corridor's middle at which the fist still drives on
     aim: float  # ... at which it may come down
     clearance: float  # metres above the lane at which to cross the thing
-    veer: float = 1.0  # a free thing veers off from the side that the fist is on: go that much after it
 
 
 def along(view: View, lane: Lane) -> tuple[np.ndarray, bool]:
@@ -200,7 +199,7 @@ def along(view: View, lane: Lane) -> tuple[np.ndarray, bool]:
     low = abs(view.tcp[2] - lane.thing[2]) < LOW
     if low and np.linalg.norm(aside) < lane.side and -0.012 < gap < lane.behind[1] + 0.03:
         height = np.array([0.0, 0.0, lane.thing[2] - view.tcp[2]])
-        return view.tcp + DRIVE * lane.direction + lane.veer * aside + height, True
+        return view.tcp + DRIVE * lane.direction + aside + height, True
     back = float(np.clip(gap, *lane.behind))
     kept = aside * min(1.0, lane.aim / max(1e-9, float(np.linalg.norm(aside))))
     target = lane.thing - (lane.contact + back) * flat - kept
