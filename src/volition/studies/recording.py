@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from volition.config import DataConfig, Recording, suggest
+from volition.config import DataConfig, Recording, dump, suggest
 from volition.data.record import RecordProgress, record
 from volition.envs.desk.chains import chains
 from volition.envs.desk.environment import DeskConfig, DeskEnv

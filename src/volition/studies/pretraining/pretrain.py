@@ -5,8 +5,9 @@
 
 A row is [pictures][question][LRN][answer]<eos>[question][LRN][answer]<eos>...: the first question is read in both
 directions with the pictures, as an instruction will be; the others follow causally and cost little. The loss is the
-cross-entropy of the answers, with location tokens smoothed over their neighbours. [LRN] learns to begin an answer: a
-policy starts from it.
+cross-entropy of the answers, with location tokens smoothed over their neighbours, and the L1 distance of a linear map
+of the hidden state at [LRN] from all coordinates of the thing asked about: so that one token carries them at once, as
+a policy head will want them. The map is thrown away; [LRN] is what a policy starts from.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ import torch.nn.functional as F
 import tyro
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from volition.backbones import Backbone, TinyPaliGemma
 from volition.backbones.images import Augmentation, normalise
 from volition.backbones.tiny import NUM_LOCATIONS, SPECIAL
 from volition.envs.desk.desk import Desk
-from volition.studies.pretraining.questions import ask
+from volition.studies.pretraining.questions import NUM_COORDINATES, ask, coordinates
 from volition.studies.pretraining.scenes import WIDTH, MomentSampler, pack, unpack
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class TrainConfig:
     warmup_steps: int = 300
     weight_decay: float = 0.05
     smoothing: float = 0.7  # bins, standard deviation of a location's target
+    coordinate_weight: float = 4.0
     seed: int = 0
     threads: int = 1
     held_out: int = 2000
@@ -103,7 +105,8 @@ class TrainConfig:
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
         backbone = self.backbone.build()
-        parameters = list(backbone.parameters())
+        pointer = nn.Linear(backbone.width, NUM_COORDINATES)
+        parameters = [*backbone.parameters(), *pointer.parameters()]
         decayed = [p for p in parameters if p.ndim > 1 and p is not backbone.embedding.base.weight]
         others = [p for p in parameters if not any(p is d for d in decayed)]
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -115,16 +118,17 @@ class TrainConfig:
             scale = warm * (0.02 + 0.98 * (1 + np.cos(np.pi * step / self.num_steps)) / 2)
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * scale
-            loss, right = answer_loss(backbone, data.batch(step), self.smoothing)
-            loss.backward()
+            says, points, right = losses(backbone, pointer, data.batch(step), self.smoothing)
+            (says + self.coordinate_weight * points).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
             if step % 100 == 0 or step == self.num_steps:
                 seconds = round(time.perf_counter() - started)
-                self._log({"step": step, "loss": loss.item(), "accuracy": right, "seconds": seconds})
+                line = {"step": step, "loss": says.item(), "coordinates": points.item(), "accuracy": right}
+                self._log({**line, "seconds": seconds})
             if step % 2000 == 0 or step == self.num_steps:
-                self._log({"step": step, **evaluate(backbone, data, self)})
+                self._log({"step": step, **evaluate(backbone, pointer, data, self)})
                 save_weights(backbone, self.out / f"{self.name}.safetensors")
 
     def _log(self, line: dict[str, Any]) -> None:
@@ -162,7 +166,7 @@ class Questions:
     def _rows(
         self, chosen: np.ndarray, rng: np.random.Generator, augment: Augmentation, seed: int
     ) -> dict[str, Tensor]:
-        rows, kinds, answers = zip(*(self._row(int(i), rng) for i in chosen))
+        rows, kinds, answers, places = zip(*(self._row(int(i), rng) for i in chosen))
         length = max(map(len, rows))
         pad = lambda values, fill: torch.tensor([[*row, *[fill] * (length - len(row))] for row in values])
         pictures = torch.from_numpy(self._images[chosen])
@@ -173,68 +177,95 @@ class Questions:
             "attention_mask": pad([[1] * len(row) for row in rows], 0),
             "token_type_ids": pad(kinds, 0),
             "answers": pad(answers, -1),
+            "coordinates": torch.from_numpy(np.stack(places)),
             **{camera: x[:, 0] for camera, x in by_camera.items()},
         }
 
-    def _row(self, index: int, rng: np.random.Generator) -> tuple[list[int], list[int], list[int]]:
-        """Ids; 0 for the part that is read in both directions and 1 after it; the token to say next, or -1."""
+    def _row(self, index: int, rng: np.random.Generator) -> tuple[list[int], list[int], list[int], np.ndarray]:
+        """Ids; 0 for the part that is read in both directions and 1 after it; the token to say next, or -1;
+        coordinates float32[questions, 9] of what each question is about."""
         facts = unpack(self._facts[index])
         ids: list[int] = []
         kinds: list[int] = []
         answers: list[int] = []
+        places: list[np.ndarray] = []
         for number in range(self._config.questions):
-            question, answer = ask(facts, rng)
+            question = ask(facts, rng)
             pictures = [self._adapter.image_token_id] * (self._adapter.tokens_per_image * len(CAMERAS))
-            asked = [*(pictures if number == 0 else []), *self._encode(question)]
-            said = [*self._encode(answer), EOS]
+            asked = [*(pictures if number == 0 else []), *self._encode(question.asked)]
+            said = [*self._encode(question.answer), EOS]
             ids += [*asked, *self._adapter.readout_ids, *said]
             kinds += [int(number > 0)] * len(asked) + [1] * (1 + len(said))
             answers += [-1] * len(asked) + [*said, -1]
-        return ids, kinds, answers
+            places.append(coordinates(facts, question.thing))
+        return ids, kinds, answers, np.stack(places)
 
     def _encode(self, text: str) -> list[int]:
         """Every word of ours is in the vocabulary; the tokenizer itself would cost more than the model's forward."""
         return [self._ids[word] for word in text.split()]
 
 
-def answer_loss(backbone: Backbone, batch: dict[str, Tensor], smoothing: float) -> tuple[Float[Tensor, ""], float]:
-    """Mean over answer tokens, and the share of them that are right."""
-    logits, wanted = answer_logits(backbone, batch)
+def losses(
+    backbone: Backbone, pointer: nn.Linear, batch: dict[str, Tensor], smoothing: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], float]:
+    """Cross-entropy over answer tokens, L1 over coordinates, and the share of answer tokens that are right."""
+    hidden = hidden_states(backbone, batch)
+    logits, wanted = answer_logits(backbone, batch, hidden)
     targets = F.one_hot(wanted, logits.shape[-1]).float()
     places = wanted - FIRST_LOCATION
     is_place = (places >= 0) & (places < NUM_LOCATIONS)
     distance = torch.arange(NUM_LOCATIONS)[None] - places[is_place][:, None]
     near = torch.softmax(-(distance.float() ** 2) / (2 * smoothing**2), dim=-1)
     targets[is_place, FIRST_LOCATION : FIRST_LOCATION + NUM_LOCATIONS] = near
-    return F.cross_entropy(logits, targets), (logits.argmax(-1) == wanted).float().mean().item()
+    right = (logits.argmax(-1) == wanted).float().mean().item()
+    return F.cross_entropy(logits, targets), coordinate_error(backbone, pointer, batch, hidden).mean(), right
 
 
-def answer_logits(backbone: Backbone, batch: dict[str, Tensor]) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"]]:
-    """Logits where an answer token is to be said next, and that token."""
+def hidden_states(backbone: Backbone, batch: dict[str, Tensor]) -> Float[Tensor, "N L D"]:
     cameras = [normalise(batch[camera], backbone.adapter.image_size) for camera in CAMERAS]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     with torch.autocast("cpu", backbone.autocast, enabled=backbone.autocast is not None):
-        hidden = backbone.adapter.hidden(backbone.model, inputs | backbone.adapter.pixels(cameras))
+        return backbone.adapter.hidden(backbone.model, inputs | backbone.adapter.pixels(cameras)).float()
+
+
+def answer_logits(
+    backbone: Backbone, batch: dict[str, Tensor], hidden: Float[Tensor, "N L D"]
+) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"]]:
+    """Logits where an answer token is to be said next, and that token."""
     chosen = batch["answers"] >= 0
-    return F.linear(hidden[chosen].float(), backbone.embedding.base.weight), batch["answers"][chosen]
+    return F.linear(hidden[chosen], backbone.embedding.base.weight), batch["answers"][chosen]
+
+
+def coordinate_error(
+    backbone: Backbone, pointer: nn.Linear, batch: dict[str, Tensor], hidden: Float[Tensor, "N L D"]
+) -> Float[Tensor, " C"]:
+    """Absolute errors of all coordinates that exist, read off at the [LRN] tokens."""
+    at_readout = batch["input_ids"] == backbone.adapter.readout_ids[0]
+    wanted = batch["coordinates"].flatten(0, 1)
+    exists = ~wanted.isnan()
+    return (pointer(hidden[at_readout]) - wanted)[exists].abs()
 
 
 @torch.inference_mode()
-def evaluate(backbone: Backbone, data: Questions, config: TrainConfig) -> dict[str, float]:
-    """On moments never trained on: accuracy of words, mean distance of locations in bins."""
-    words, bins = [], []
+def evaluate(backbone: Backbone, pointer: nn.Linear, data: Questions, config: TrainConfig) -> dict[str, float]:
+    """On moments never trained on: accuracy of words, distance of locations in bins, error of coordinates."""
+    words, bins, errors = [], [], []
     for number in range(config.held_out // config.batch_size):
-        logits, wanted = answer_logits(backbone, data.held_out(number))
+        batch = data.held_out(number)
+        hidden = hidden_states(backbone, batch)
+        logits, wanted = answer_logits(backbone, batch, hidden)
         places = wanted - FIRST_LOCATION
         is_place = (places >= 0) & (places < NUM_LOCATIONS)
         said = logits[:, FIRST_LOCATION : FIRST_LOCATION + NUM_LOCATIONS].argmax(-1)
         bins.append((said - places)[is_place].abs().float())
         words.append((logits.argmax(-1) == wanted)[~is_place].float())
+        errors.append(coordinate_error(backbone, pointer, batch, hidden))
     error = torch.cat(bins)
     return {
         "held_out_word_accuracy": torch.cat(words).mean().item(),
         "held_out_location_error_bins": error.mean().item(),
         "held_out_location_within_1": (error <= 1).float().mean().item(),
+        "held_out_coordinate_error": torch.cat(errors).mean().item(),
     }
 
 

@@ -46,7 +46,11 @@ class Facts:
     open_hand: bool
 
 
-Question = tuple[str, str]  # asked, answered
+@dataclass(frozen=True)
+class Question:
+    asked: str
+    answer: str
+    thing: str = ""  # the one thing that it is about, if it is: a key of NAMES
 
 
 def location(share: float) -> str:
@@ -60,6 +64,25 @@ def distance(metres: float) -> str:
     return location((share + 1) / 2)
 
 
+NUM_COORDINATES = 9
+
+
+def coordinates(facts: Facts, thing: str) -> np.ndarray:
+    """All places of a thing at once, float32[9], NaN where there is none: offset from the gripper (3, signed square
+    root of the share of REACH), static and wrist picture (2 + 2, -1..1), and cosine and sine of twice its yaw."""
+    numbers = np.full(NUM_COORDINATES, np.nan, np.float32)
+    if thing in facts.offset:
+        offset = facts.offset[thing]
+        numbers[:3] = np.sign(offset) * np.sqrt(np.minimum(np.abs(offset), REACH) / REACH)
+    if thing in facts.static:
+        numbers[3:5] = 2 * np.array(facts.static[thing]) - 1
+    if thing in facts.wrist:
+        numbers[5:7] = 2 * np.array(facts.wrist[thing]) - 1
+    if thing in facts.yaw:
+        numbers[7:] = np.cos(2 * facts.yaw[thing]), np.sin(2 * facts.yaw[thing])
+    return numbers
+
+
 def ask(facts: Facts, rng: np.random.Generator) -> Question:
     """One question, drawn at random, with its answer."""
     draw = rng.random()
@@ -69,7 +92,7 @@ def ask(facts: Facts, rng: np.random.Generator) -> Question:
         return _point(facts, rng)
     if draw < 0.85:
         return _state(facts, rng)
-    return _about_block(facts, rng) if draw < 0.95 else ("what do you see", caption(facts, rng))
+    return _about_block(facts, rng) if draw < 0.95 else Question("what do you see", caption(facts, rng))
 
 
 def caption(facts: Facts, rng: np.random.Generator) -> str:
@@ -86,7 +109,7 @@ def _where_from_hand(facts: Facts, rng: np.random.Generator) -> Question:
     offset = " ".join(distance(float(x)) for x in facts.offset[thing])
     turned = f" {location(facts.yaw[thing] / np.pi % 1)}" if thing in facts.yaw else ""
     wording = _pick(("where is {} from the hand", "how far is {} from the gripper", "distance to {}"), rng)
-    return wording.format(_name(thing, rng)), offset + turned
+    return Question(wording.format(_name(thing, rng)), offset + turned, thing)
 
 
 def _point(facts: Facts, rng: np.random.Generator) -> Question:
@@ -95,26 +118,28 @@ def _point(facts: Facts, rng: np.random.Generator) -> Question:
     if thing != "hand" and rng.random() < 0.5:
         seen = facts.wrist.get(thing)
         answer = " ".join(map(location, seen)) if seen else "not in view"
-        return _pick(("point at {} below the hand", "{} seen from the hand"), rng).format(name), answer
-    return _pick(("point at {}", "where is {}"), rng).format(name), " ".join(map(location, facts.static[thing]))
+        wording = _pick(("point at {} below the hand", "{} seen from the hand"), rng)
+        return Question(wording.format(name), answer, thing)
+    answer = " ".join(map(location, facts.static[thing]))
+    return Question(_pick(("point at {}", "where is {}"), rng).format(name), answer, thing)
 
 
 def _state(facts: Facts, rng: np.random.Generator) -> Question:
     return [
-        ("how is the drawer", f"{_open(facts.drawer)} {location(facts.drawer)}"),
-        ("how is the sliding door", f"{_side(facts.door)} {location(facts.door)}"),
-        (f"how is {_name('bulb', rng)}", _on(facts.bulb)),
-        (f"how is {_name('led', rng)}", _on(facts.led)),
-        (f"how is {_name('hand', rng)}", "open" if facts.open_hand else "closed"),
+        Question("how is the drawer", f"{_open(facts.drawer)} {location(facts.drawer)}", "drawer"),
+        Question("how is the sliding door", f"{_side(facts.door)} {location(facts.door)}", "door"),
+        Question(f"how is {_name('bulb', rng)}", _on(facts.bulb), "bulb"),
+        Question(f"how is {_name('led', rng)}", _on(facts.led), "led"),
+        Question(f"how is {_name('hand', rng)}", "open" if facts.open_hand else "closed"),
     ][rng.integers(5)]
 
 
 def _about_block(facts: Facts, rng: np.random.Generator) -> Question:
     block = _pick(list(facts.place), rng)
     if rng.random() < 0.5:
-        return f"what is {_name(block, rng)} upon or inside", PLACES[facts.place[block]]
+        return Question(f"what is {_name(block, rng)} upon or inside", PLACES[facts.place[block]], block)
     held = [b for b, place in facts.place.items() if place == "hand"]
-    return "what is in the hand", NAMES[held[0]][0] if held else "nothing"
+    return Question("what is in the hand", NAMES[held[0]][0] if held else "nothing")
 
 
 def _name(thing: str, rng: np.random.Generator) -> str:
