@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from volition.config import Experiment
-from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.envs.desk.environment import feasible
+from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.probes import SwapScore, score_swaps, swap_trials
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
 from volition.recipes.desk import DEMO_ENV, DEMO_TASKS, demo, demo_recording
-from volition.records import Start
 from volition.studies.demo_report import build_report
 from volition.studies.evaluating import one_thread
 from volition.studies.recording import ensure_data, make_desk
@@ -33,13 +33,6 @@ from volition.training.metrics import read_metrics
 TIMINGS = "timings.json"
 EVAL_SEED, SWAP_SEED = 900_000, 950_000  # starts that no demonstration begins from
 
-# Told instead: something else that can be done from the same start, in another place.
-SWAPS = (
-    *(("open_drawer", "push_red_block_left"), ("turn_on_led", "lift_blue_block_table")),
-    *(("move_slider_left", "turn_on_lightbulb"), ("lift_red_block_table", "lift_pink_block_table")),
-    *(("push_blue_block_right", "push_pink_block_right"), ("turn_off_lightbulb", "turn_off_led")),
-    *(("close_drawer", "move_slider_right"), ("push_pink_block_left", "open_drawer")),
-)
 Say = Callable[[str, float, str], None]  # phase, share done 0..1, what is going on
 
 
@@ -47,7 +40,7 @@ Say = Callable[[str, float, str], None]  # phase, share done 0..1, what is going
 class DemoConfig:
     run: Path = Path("runs/demo")
     starts_per_task: int = 10
-    swaps_per_pair: int = 2
+    swaps_per_task: int = 2
     max_steps: int = 180
     num_films: int = 9
     experiment: Experiment = field(default_factory=demo)
@@ -60,7 +53,7 @@ class DemoConfig:
         loop = replace(experiment.loop, num_steps=60, log_every=10, save_every=60)
         data = replace(experiment.data, recording=demo_recording(4, tasks=tasks))
         return cls(
-            run=run, starts_per_task=1, swaps_per_pair=1, num_films=3, max_steps=60,
+            run=run, starts_per_task=1, swaps_per_task=1, num_films=3, max_steps=60,
             experiment=replace(experiment, data=data, loop=loop),
         )  # fmt: skip
 
@@ -162,13 +155,9 @@ def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, s
 
 
 def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -> list[EpisodeResult]:
-    """From one start, first the one command and then, in the same world, another: does the arm do what is said?"""
-    trials = []
-    for number, (made_for, told) in enumerate(SWAPS):
-        for turn in range(config.swaps_per_pair):
-            start = Start(seed=SWAP_SEED + 100 * number + turn, tasks=(made_for, told), scene=DEMO_ENV.scenes[0])
-            trials.append(Trial(start=start, commands=(Command(task=made_for, wording=turn),)))
-    swapped = swap_trials(trials, feasible=lambda start: start.tasks, tasks=DEMO_TASKS)
+    """Starts made for one task, told another that can be done there as well: does the arm do what is said?"""
+    made = task_trials(DEMO_TASKS, num_starts=config.swaps_per_task, first_seed=SWAP_SEED, scenes=DEMO_ENV.scenes)
+    swapped = swap_trials(made, feasible=lambda start: feasible(start, DEMO_ENV), tasks=DEMO_TASKS)
     with one_thread():
         return evaluate(policy, partial(make_desk, DEMO_ENV), swapped, rollout_config(config, experiment))
 
