@@ -112,3 +112,22 @@ def test_dimensions_must_agree() -> None:
         offline_metrics(Oracle(episodes([3])), recorded, SPACE)
     with pytest.raises(ValueError, match="at least one episode"):
         offline_metrics(Oracle([]), [], SPACE)
+
+
+def test_the_history_is_as_far_apart_as_when_acting() -> None:
+    """With stride 3, three robots go through an episode; each is shown every third step, in order."""
+    shown: list[list[int]] = []
+
+    class Watches(Oracle):
+        def start(self, n: int) -> list[Any]:
+            shown.extend([] for _ in range(n))
+            return [(len(shown) - n + i, 0) for i in range(n)]
+
+        def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+            for observation, (robot, _) in zip(observations, states):
+                shown[robot].append(int(observation.state[0, 0]))
+            return np.zeros((len(states), self.horizon, 7), np.float32), list(states)
+
+    recorded = episodes([8])
+    offline_metrics(Watches(recorded), recorded, SPACE, stride=3)
+    assert shown == [[0, 3, 6], [1, 4, 7], [2, 5]]

@@ -49,14 +49,17 @@ class OfflineScore:
 
 
 def offline_metrics(
-    actor: Actor, episodes: Sequence[Episode], space: ActionSpace, *, wording: int = 0, batch: int = 8
+    actor: Actor, episodes: Sequence[Episode], space: ActionSpace, *, wording: int = 0, batch: int = 8, stride: int = 1
 ) -> OfflineScore:
-    """Ask `actor` at every step of every episode, `batch` episodes at a time."""
+    """Ask `actor` at every step of every episode, `batch` episodes at a time.
+
+    `stride`: control steps between two questions when it acts (its replan_steps); its history is that far apart.
+    """
     if not episodes or any(len(episode) == 0 for episode in episodes):
         raise ValueError("offline metrics need at least one episode, and no empty one")
     predicted: list[np.ndarray] = []
     for first in range(0, len(episodes), batch):
-        predicted.extend(_predict(actor, episodes[first : first + batch], wording))
+        predicted.extend(_predict(actor, episodes[first : first + batch], wording, stride))
     actual = [episode.actions(np.arange(len(episode))) for episode in episodes]
     if predicted[0].shape[2] != space.dim or actual[0].shape[1] != space.dim:
         raise ValueError(
@@ -66,17 +69,21 @@ def offline_metrics(
     return _score(predicted, actual, space)
 
 
-def _predict(actor: Actor, episodes: Sequence[Episode], wording: int) -> list[np.ndarray]:
-    """A chunk for every step: float32[steps, H, A] an episode. Episodes that have ended leave the batch."""
+def _predict(actor: Actor, episodes: Sequence[Episode], wording: int, stride: int) -> list[np.ndarray]:
+    """A chunk for every step: float32[steps, H, A] an episode. Episodes that have ended leave the batch.
+
+    Each episode is gone through by `stride` robots, one from each of its first steps on, so that every step is asked
+    about and each robot's history is as far apart as when it acts.
+    """
     chunks: list[list[np.ndarray]] = [[] for _ in episodes]
-    states = actor.start(len(episodes))
+    robots = [actor.start(stride) for _ in episodes]
     for step in range(max(len(episode) for episode in episodes)):
         alive = [i for i, episode in enumerate(episodes) if step < len(episode)]
         observations = [_observe(episodes[i], step, wording) for i in alive]
-        answers, after = actor.act(observations, [states[i] for i in alive])
+        answers, after = actor.act(observations, [robots[i][step % stride] for i in alive])
         for i, answer, state in zip(alive, answers, after):
             chunks[i].append(answer)
-            states[i] = state
+            robots[i][step % stride] = state
     return [np.stack(rows) for rows in chunks]
 
 

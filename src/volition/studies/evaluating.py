@@ -132,4 +132,5 @@ def _offline(policy: Policy, contract: Contract, path: Path) -> dict[str, Any]:
         left_name="the checkpoint's actions",
         right_name=f"those of {path}",
     )
-    return offline_metrics(policy, load_episodes(path), contract.robot.action_space).to_json()
+    stride = contract.window.replan_steps
+    return offline_metrics(policy, load_episodes(path), contract.robot.action_space, stride=stride).to_json()
