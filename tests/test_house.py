@@ -113,8 +113,14 @@ def tracked() -> list[Path]:
     )
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
-    skipped = {".venv", ".git", "runs", "build", "dist", "__pycache__"}
-    return [p for p in ROOT.rglob("*") if p.is_file() and not skipped & set(p.relative_to(ROOT).parts)]
+    ours = (path for path in ROOT.rglob("*") if path.is_file() and not skipped(path.relative_to(ROOT).parts[:-1]))
+    return sorted(ours)
+
+
+def skipped(folders: tuple[str, ...]) -> bool:
+    """Folders that installing, testing and training make."""
+    made = {"runs", "build", "dist", "__pycache__"}
+    return any(name in made or name.endswith(".egg-info") or (name[0] == "." and name != ".ci") for name in folders)
 
 
 def test_no_file_names_this_machine_or_a_package_registry() -> None:

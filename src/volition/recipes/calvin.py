@@ -4,7 +4,8 @@
     volition eval runs/calvin --offline PATH/training
 
 Expected on the 12 segments of our small recording (scene D, 523 frames), trained and evaluated on the same: the mean
-absolute error falls well below that of a constant answer. It shows that the path reads such data, not that it generalises.
+absolute error falls well below that of a constant answer. It shows that the path reads such data, not that it
+generalises.
 """
 
 from __future__ import annotations
