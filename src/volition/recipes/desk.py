@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from volition.backbones import TinyPaliGemma
-from volition.backbones.images import Augmentation
 from volition.config import DataConfig, Experiment, Recording, WindowConfig
 from volition.data.lerobot_stage import LeRobotConfig
 from volition.data.perform import PerformConfig
@@ -50,18 +49,17 @@ def demo_recording(episodes_per_task: int, *, tasks: tuple[str, ...] = DEMO_TASK
 
 
 def demo() -> Experiment:
-    """Seventeen tasks, two cameras and nothing else, an LSTM over four looks, the whole model trained end to end."""
+    """Seventeen tasks, two cameras and nothing else, an LSTM over two looks, the whole model trained end to end."""
     return Experiment(
         data=DataConfig(path="runs/demo/data", recording=demo_recording(60)),
-        window=WindowConfig(num_obs_steps=4, obs_stride=5, action_horizon=8, replan_steps=5),
+        window=WindowConfig(num_obs_steps=2, obs_stride=5, action_horizon=8, replan_steps=5),
         backbone=TinyPaliGemma(vision_layers=4, text_layers=4, weights="volition:desk-vlm", bfloat16=True),
-        head=LSTMHeadConfig(hidden=256, loss=ActionLoss(kind="l1", binary_weight=0.1)),
+        head=LSTMHeadConfig(hidden=256, loss=ActionLoss(kind="l1", binary_weight=0.3)),
         loop=LoopConfig(
-            num_steps=1600,
-            batch_size=16,
+            num_steps=900,
+            batch_size=32,
             log_every=20,
-            save_every=400,
-            augmentation=Augmentation(brightness=0.05, contrast=0.1),
+            save_every=300,
             optim=OptimConfig(lr=1e-3, backbone_lr=5e-4, warmup_steps=50),
         ),
     )

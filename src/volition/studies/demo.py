@@ -41,7 +41,7 @@ class DemoConfig:
     run: Path = Path("runs/demo")
     starts_per_task: int = 10
     swaps_per_task: int = 2
-    max_steps: int = 180
+    max_steps: int = 360
     num_films: int = 9
     experiment: Experiment = field(default_factory=demo)
 

@@ -18,6 +18,8 @@ if sys.platform.startswith("linux") and not any(
     os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")
 ):
     os.environ["MUJOCO_GL"] = "egl"
+# Mesa's software rasteriser draws small pictures faster in the calling thread: its helpers cost more than they do.
+os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import numpy as np
 
