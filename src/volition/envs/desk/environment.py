@@ -146,7 +146,7 @@ class DeskEnv:
         return language.instructions(task, split)
 
     def frame(self) -> np.ndarray:
-        """uint8[200, 200, 3] of the static camera, for films: drawn twice as large and averaged, so edges are smooth."""
+        """uint8[200, 200, 3] of the static camera, for films: drawn twice as large and averaged for smooth edges."""
         height, width = FILM_SIZE
         large = self.desk.render_at("static", 2 * height, 2 * width).astype(np.uint16)
         return (large.reshape(height, 2, width, 2, 3).sum((1, 3)) // 4).astype(np.uint8)
