@@ -25,7 +25,7 @@ Verb = Callable[[list[str]], None]
 class Demo:
     """Record demonstrations, train a policy, evaluate it, and write report.html.
 
-    Example:  volition demo            (about five minutes on two cores)
+    Example:  volition demo            (four to five minutes on two cores)
               volition demo --small    (a minute or two: does every part work here?)
     """
 
@@ -33,8 +33,8 @@ class Demo:
     """The same path with very little of everything: it proves the path, not the policy."""
     study: bool = False
     """Add the blind twin, three seeds, from-scratch training, and success against training minutes (hours)."""
-    run: Path = Path("runs/demo")
-    """Where everything goes. What is finished there is not done again."""
+    run: Path | None = None
+    """Where everything goes: runs/demo, with --small runs/demo-small. What is finished there is not done again."""
     json: Path | None = None
     """Write the report's numbers to this file as well."""
 
@@ -42,13 +42,16 @@ class Demo:
         from volition.studies.demo import DemoConfig, run_demo
         from volition.studies.progress import Bars
 
+        if self.small and self.study:
+            raise ValueError("--small and --study exclude each other: a study repeats the whole demo")
+        folder = self.run or Path("runs/demo-small" if self.small else "runs/demo")
         if self.study:
             from volition.studies.demo_study import StudyConfig, run_study
 
             with Bars() as bars:
-                page = run_study(StudyConfig(demo=DemoConfig(run=self.run)), bars.say)
+                page = run_study(StudyConfig(demo=DemoConfig(run=folder)), bars.say)
         else:
-            config = DemoConfig.small(self.run) if self.small else DemoConfig(run=self.run)
+            config = DemoConfig.small(folder) if self.small else DemoConfig(run=folder)
             with Bars() as bars:
                 page = run_demo(config, bars.say)
         report = json.loads(page.with_name("report.json").read_text())

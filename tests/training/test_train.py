@@ -20,7 +20,7 @@ from volition.backbones.images import Augmentation
 from volition.config import DataConfig, Experiment, WindowConfig
 from volition.heads import LSTMHeadConfig
 from volition.records import Start
-from volition.studies.training import load_policy, run_training_on
+from volition.studies.training import load_policy, make_transforms, run_training_on
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import read_metrics
 from volition.training.optim import OptimConfig, make_optimizer
@@ -178,10 +178,33 @@ def test_nan_stops_and_keeps_the_batch(episodes, tmp_path) -> None:
         def actions(self, steps: np.ndarray) -> np.ndarray:
             return super().actions(steps) * np.nan
 
-    with pytest.raises(NotFiniteError, match="loss at step 1 is not finite"):
+    with pytest.raises(NotFiniteError, match="loss at step 1, or its gradient, is not finite"):
         run_training_on(EXPERIMENT, [Poisoned(0)], SPEC, tmp_path)
     assert (tmp_path / "not_finite_step_1.safetensors").exists()
     assert not checkpoints.list_checkpoints(tmp_path)
+
+
+def test_resume_refuses_another_recipe(episodes, tmp_path) -> None:
+    short = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, num_steps=4))
+    run_training_on(short, episodes, SPEC, tmp_path)
+    other = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, optim=OptimConfig(lr=5e-4, warmup_steps=3)))
+    with pytest.raises(ValueError, match=r"differs in\s+loop\.optim\.lr: 0\.001 != 0\.0005"):
+        run_training_on(other, episodes, SPEC, tmp_path, resume=True)
+
+
+def test_actions_of_any_range_can_be_learned(episodes) -> None:
+    """A dataset in degrees: what the policy answers is in degrees, over the whole range."""
+    wide = replace(
+        SPEC.action_space, dimensions=tuple(replace(d, low=-30.0, high=90.0) for d in SPEC.action_space.dimensions)
+    )
+    transforms = make_transforms(EXPERIMENT, episodes, replace(SPEC, action_space=wide))
+    toy = Toy()
+    toy.reset(Start(seed=0, tasks=("reach_red",)))
+    observation = toy.observe("")
+    degrees = np.array([[-30.0, 90.0], [30.0, 30.0]], np.float32)
+    encoded = transforms.encode(degrees, observation)
+    np.testing.assert_allclose(encoded, [[-1.0, 1.0], [0.0, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(transforms.decode(encoded, observation), degrees, atol=1e-4)
 
 
 def test_optimizer_groups(episodes) -> None:

@@ -26,14 +26,17 @@ class HubBackbone:
     bfloat16: bool = True  # autocast of the forward; the weights stay in float32
 
     def build(self, *, pretrained: bool = True) -> Backbone:
-        source: dict[str, Any] = {"revision": self.revision}
+        # Code that comes with a checkpoint never runs, and weights are safetensors, never pickles.
+        source: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
         try:
             config = AutoConfig.from_pretrained(self.model_id, **source)
             tokenizer = AutoTokenizer.from_pretrained(self.model_id, **source)
             model = (
-                AutoModelForImageTextToText.from_pretrained(self.model_id, dtype=torch.float32, **source)
+                AutoModelForImageTextToText.from_pretrained(
+                    self.model_id, dtype=torch.float32, use_safetensors=True, **source
+                )
                 if pretrained
-                else AutoModelForImageTextToText.from_config(config)
+                else AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
             )
         except OSError as error:
             raise ValueError(

@@ -65,7 +65,8 @@ class ActionLoss:
         space: ActionSpace,
     ) -> Loss:
         wanted = target.actions[..., list(space.continuous)]
-        opened = (target.actions[..., list(space.binary)] > 0).float()  # label 1 = open
+        middle = target.actions.new_tensor([(d.low + d.high) / 2 for d in space.dimensions if d.kind == "binary"])
+        opened = (target.actions[..., list(space.binary)] > middle).float()  # label 1 = high: a gripper's open
         total, metrics = continuous.new_zeros(()), {}
         if space.continuous:
             total = masked_mean(self._distance(continuous, wanted).mean(-1), target.mask)

@@ -47,7 +47,7 @@ class DemoConfig:
 
     @classmethod
     def small(cls, run: Path) -> DemoConfig:
-        """A minute or two: the same path with two tasks' worth of everything. It proves the path, not the policy."""
+        """A minute or two: the same path with four demonstrations and one start a task. It proves nothing else."""
         experiment = demo()
         tasks = DEMO_TASKS
         loop = replace(experiment.loop, num_steps=60, log_every=10, save_every=60)
@@ -78,10 +78,12 @@ class DemoRun:
     def timed(self, name: str, *, continues: bool = False) -> Iterator[None]:
         """Measure a phase. One that `continues` what an earlier call began adds to the time that call took."""
         started = time.perf_counter()
-        yield
-        spent = time.perf_counter() - started
-        self.seconds[name] = spent + (self.seconds.get(name, 0.0) if continues else 0.0)
-        _write_json(self.config.run / TIMINGS, self.seconds)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[name] = spent + (self.seconds.get(name, 0.0) if continues else 0.0)
+            _write_json(self.config.run / TIMINGS, self.seconds)
 
 
 def run_demo(config: DemoConfig, say: Say = lambda phase, share, text: None) -> Path:

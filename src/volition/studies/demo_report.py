@@ -29,7 +29,7 @@ def build_report(run: DemoRun) -> Report:
     return Report(
         title=_title(success.value),
         lead=(
-            f"Trained on this machine, just now: {run.episodes} demonstrations of {len(DEMO_TASKS)} tasks, "
+            f"Trained on this machine: {run.episodes} demonstrations of {len(DEMO_TASKS)} tasks, "
             f"{minutes:.1f} minutes of training, a tiny vision-language model and its policy head, end to end. "
             "The model had learned to answer questions about pictures of desks before; it had never acted."
         ),

@@ -72,12 +72,13 @@ def run_study(config: StudyConfig, say: Say = lambda phase, share, text: None) -
         outcomes[_folder(variant)] = (variant, results, seconds)
     say("study", 1.0, "done")
     report = build_report(run)
-    blind = [results for variant, results, _ in outcomes.values() if variant.name.startswith("blind")]
-    best = max(blind, key=lambda results: mean_over_tasks(outcomes_by_task(results)).value)
+    blind = [(variant, results) for variant, results, _ in outcomes.values() if variant.name.startswith("blind")]
+    twin, best = max(blind, key=lambda pair: mean_over_tasks(outcomes_by_task(pair[1])).value)
+    given = ", ".join(twin.experiment.data.state)
     report = replace(
         report,
         blind=blind_twin(
-            run.results, best, "black cameras; robot state, instruction and previous action; as many steps"
+            run.results, best, f"black cameras; the instruction and {given}; as many steps; the better of {len(blind)}"
         ),
         progress=_curves(config, run, list(outcomes.values())),
         groups=group_rows(run.results, GROUPS, best),
@@ -118,7 +119,8 @@ def _curves(
     for seed in config.seeds:
         points = [(s / 60, r) for v, r, s in outcomes if v.name == "pretrained" and v.seed == seed]
         if seed == config.demo.experiment.loop.seed:
-            points.append((run.seconds["train"] / 60, run.results))
+            every = config.demo.experiment.loop.log_every
+            points.append((sum(line["step_seconds"] * every for line in run.metrics) / 60, run.results))
         points.sort(key=lambda point: point[0])
         rates = [(minutes, mean_over_tasks(outcomes_by_task(results))) for minutes, results in points]
         curves.append(

@@ -62,5 +62,6 @@ def execute(command: TrainCommand) -> Path:
             progress=lambda m: bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}"),
         )
     if command.json is not None:
-        command.json.write_text(json.dumps(read_metrics(command.run / "metrics.jsonl")[-1], indent=1) + "\n")
+        lines = read_metrics(command.run / "metrics.jsonl")
+        command.json.write_text(json.dumps(lines[-1] if lines else {}, indent=1) + "\n")
     return checkpoint

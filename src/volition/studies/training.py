@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,16 @@ from volition.contract import RobotSpec, require_equal
 from volition.data.open import load_cached, load_spec
 from volition.data.sampler import Sampler, SamplerConfig
 from volition.data.statistics import RunningStatistics
-from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
+from volition.data.transforms import (
+    BlackOut,
+    Chain,
+    NormalizeActions,
+    NormalizeState,
+    Scale,
+    Transform,
+    clip_to,
+    make_scale,
+)
 from volition.data.windows import Windows
 from volition.policy import Policy
 from volition.records import Episode
@@ -67,6 +76,7 @@ def run_training_on(
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
     if existing:
         require_equal(read(existing[-1] / "contract.json"), contract, left_name="the run", right_name="the dataset")
+        require_same_recipe(json.loads((existing[-1] / "config.json").read_text()), documents["config.json"], run)
         checkpoints.restore(trainer, existing[-1])
     run.mkdir(parents=True, exist_ok=True)
     for name, document in documents.items():
@@ -87,6 +97,33 @@ def run_training_on(
     return checkpoints.resolve(run)
 
 
+# What a resumed run may change: how far it goes, how it is written down, and where its data lies.
+_MAY_CHANGE = ("loop.num_steps", "loop.log_every", "loop.save_every", "loop.keep_last", "data.path", "data.recording")
+
+
+def require_same_recipe(before: Any, now: Any, run: Path) -> None:
+    """ValueError that names every field of the recipe in which a run differs from what it began with."""
+    old, new = dict(_leaves(before)), dict(_leaves(json.loads(json.dumps(now))))
+    changed = [
+        f"{name}: {old.get(name)!r} != {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and not name.startswith(_MAY_CHANGE)
+    ]
+    if changed:
+        listed = "\n  ".join(changed)
+        raise ValueError(f"{run} must go on with the recipe that it began with; it differs in\n  {listed}")
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """('loop.optim.lr', 0.001) for every leaf of a config's JSON."""
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if children is None:
+        yield path, tree
+        return
+    for name, child in children:
+        yield from _leaves(child, f"{path}.{name}" if path else str(name))
+
+
 def open_dataset(path: Path) -> tuple[Sequence[Episode], RobotSpec]:
     if not path.is_dir():
         raise ValueError(
@@ -96,8 +133,14 @@ def open_dataset(path: Path) -> tuple[Sequence[Episode], RobotSpec]:
 
 
 def make_transforms(experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec) -> Transform:
-    """Actions are in the units of the action space already; only the state is normalised, where it is used at all."""
+    """Actions are clipped to their space and scaled to -1..1, which heads answer in; a state is normalised."""
     parts: list[Transform] = [clip_to(robot.action_space)]
+    space = robot.action_space
+    if any((d.low, d.high) != (-1.0, 1.0) for d in space.dimensions if d.kind == "continuous"):
+        # Binary dimensions stay as they are: a head answers exactly their low or high.
+        middle = tuple((d.low + d.high) / 2 if d.kind == "continuous" else 0.0 for d in space.dimensions)
+        half = tuple((d.high - d.low) / 2 if d.kind == "continuous" else 1.0 for d in space.dimensions)
+        parts.append(NormalizeActions(scale=Scale(offset=middle, factor=half)))
     if experiment.data.state:
         seen = RunningStatistics(len(robot.state))
         for episode in episodes:

@@ -29,6 +29,11 @@ class LoopConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
+        for name in ("batch_size", "log_every", "save_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_steps < 0:
+            raise ValueError(f"num_steps must be at least 0, got {self.num_steps}")
         if self.save_every % self.log_every:
             raise ValueError(
                 f"save_every={self.save_every} must be a multiple of log_every={self.log_every}: "
@@ -41,9 +46,9 @@ class NotFiniteError(ValueError):
 
     def __init__(self, step: int, batch: Batch, target: Target):
         super().__init__(
-            f"the loss at step {step} is not finite; training stopped before the weights changed and the last "
-            "checkpoint is untouched. Look at the batch (saved beside the metrics), lower the learning rate, or "
-            "use float32."
+            f"the loss at step {step}, or its gradient, is not finite; training stopped before the weights changed and "
+            "the last checkpoint is untouched. Look at the batch (saved beside the metrics), lower the learning rate, "
+            "or use float32."
         )
         self.step, self.batch, self.target = step, batch, target
 
@@ -69,11 +74,15 @@ def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[di
     for step, (batch, target), wait in _prefetch(batches, trainer.step + 1, config.num_steps):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         batch = batch.with_images(config.augmentation(batch.images, generator)).to(device)
+        # A head that draws noise draws the same at this step whether the run was interrupted before or not.
+        torch.manual_seed(config.seed * 1_000_003 + step)
         loss = policy(batch, target.to(device))
         if not torch.isfinite(loss.total):
             raise NotFiniteError(step, batch, target)
         loss.total.backward()
         grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), config.optim.max_grad_norm)
+        if not torch.isfinite(grad_norm):
+            raise NotFiniteError(step, batch, target)
         scale = config.optim.lr_scale(step, config.num_steps)
         set_lr(optimizer, scale)
         optimizer.step()
