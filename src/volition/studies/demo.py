@@ -49,9 +49,8 @@ class DemoConfig:
     def small(cls, run: Path) -> DemoConfig:
         """A minute or two: the same path with four demonstrations and one start a task. It proves nothing else."""
         experiment = demo()
-        tasks = DEMO_TASKS
         loop = replace(experiment.loop, num_steps=60, log_every=10, save_every=60)
-        data = replace(experiment.data, recording=demo_recording(4, tasks=tasks))
+        data = replace(experiment.data, recording=demo_recording(4))
         return cls(
             run=run, starts_per_task=1, swaps_per_task=1, num_films=3, max_steps=60,
             experiment=replace(experiment, data=data, loop=loop),

@@ -25,7 +25,7 @@ def build_report(run: DemoRun) -> Report:
     success = mean_over_tasks(outcomes_by_task(run.results))
     shown = choose_episodes(run.results, num_successes=config.num_films - 2, num_failures=2)
     clips = make_clips(factory, shown, control_hz=30.0, num_workers=2)
-    minutes = experiment.loop.num_steps and run.seconds.get("train", 0.0) / 60
+    minutes = run.seconds["train"] / 60
     return Report(
         title=_title(success.value),
         lead=(

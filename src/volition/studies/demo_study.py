@@ -104,11 +104,16 @@ def _run_variant(config: StudyConfig, variant: Variant, say: Say) -> tuple[list[
     data = replace(variant.experiment.data, path=str(config.demo.run / "data"), recording=None)
     experiment = replace(variant.experiment, data=data)
     train_or_resume(experiment, folder, lambda phase, share, text: None)
-    clock = sum(m["step_seconds"] * experiment.loop.log_every for m in read_metrics(folder / "metrics.jsonl"))
+    clock = _training_seconds(experiment, read_metrics(folder / "metrics.jsonl"))
     policy, _ = load_policy(folder)
     results = evaluate_tasks(policy, config.demo, experiment, lambda phase, share, text: None)
     (folder / "eval.json").write_text(json.dumps(results_json(results), indent=1) + "\n")
     return results, clock
+
+
+def _training_seconds(experiment: Experiment, metrics: list[dict[str, float | int]]) -> float:
+    """Of the steps alone, however often the run was interrupted."""
+    return sum(line["step_seconds"] * experiment.loop.log_every for line in metrics)
 
 
 def _curves(
@@ -119,8 +124,7 @@ def _curves(
     for seed in config.seeds:
         points = [(s / 60, r) for v, r, s in outcomes if v.name == "pretrained" and v.seed == seed]
         if seed == config.demo.experiment.loop.seed:
-            every = config.demo.experiment.loop.log_every
-            points.append((sum(line["step_seconds"] * every for line in run.metrics) / 60, run.results))
+            points.append((_training_seconds(config.demo.experiment, run.metrics) / 60, run.results))
         points.sort(key=lambda point: point[0])
         rates = [(minutes, mean_over_tasks(outcomes_by_task(results))) for minutes, results in points]
         curves.append(
