@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from volition.backbones.images import normalise
 from volition.types import Batch
@@ -184,7 +185,8 @@ class ExtendedEmbedding(nn.Module):
         is_new = ids >= self.base.num_embeddings
         x = self.base(ids.masked_fill(is_new, 0))
         new = (self.new * self.scale).to(x.dtype)
-        return torch.where(is_new[..., None], new[(ids - self.base.num_embeddings).clamp(min=0)], x)
+        # Not new[...]: the backward of indexing adds in the order in which threads come, another one in every run.
+        return torch.where(is_new[..., None], F.embedding((ids - self.base.num_embeddings).clamp(min=0), new), x)
 
 
 @runtime_checkable

@@ -8,15 +8,20 @@ was interrupted goes on where it stopped.
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from volition.config import Experiment
 from volition.envs.desk.environment import PREVIOUS_NAMES, STATE_NAMES
 from volition.evaluation.episodes import EpisodeResult
-from volition.evaluation.statistics import mean_over_tasks
+from volition.evaluation.statistics import Estimate, mean_over_tasks
 from volition.evaluation.suite import outcomes_by_task
 from volition.studies.demo import DemoConfig, DemoRun, Say, evaluate_tasks, measure, results_json, train_or_resume
 from volition.studies.demo_report import GROUPS, build_report
@@ -24,12 +29,14 @@ from volition.studies.report import write_report
 from volition.studies.report_build import blind_twin, group_rows
 from volition.studies.report_parts import Curve
 from volition.studies.training import load_policy
-from volition.training.metrics import read_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """`lengths`: training steps as shares of the demo's; the schedule of each run ends with it."""
+    """`lengths`: training steps as shares of the demo's; the schedule of each run ends with it.
+
+    `jobs` variants run at a time, one thread each: two such processes train faster than one with two threads.
+    """
 
     demo: DemoConfig
     lengths: tuple[float, ...] = (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3, 20 / 3)
@@ -37,6 +44,7 @@ class StudyConfig:
     blind_states: tuple[tuple[str, ...], ...] = field(
         default_factory=lambda: ((*STATE_NAMES, *PREVIOUS_NAMES), STATE_NAMES[:7])
     )
+    jobs: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +54,36 @@ class Variant:
     length: float
     seed: int
 
+    @property
+    def folder(self) -> str:
+        return f"{self.name.replace(' ', '-')}-x{self.length:.2f}-seed{self.seed}"
 
-def variants(config: StudyConfig) -> Iterator[Variant]:
-    """The demo's own run is not among them: it is measured anyway."""
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    variant: Variant
+    results: list[EpisodeResult]
+
+    @property
+    def rate(self) -> Estimate:
+        return mean_over_tasks(outcomes_by_task(self.results))
+
+
+def variants(config: StudyConfig) -> list[Variant]:
+    """The shortest first. The demo's own run is not among them: it is measured anyway."""
+    return sorted(_variants(config), key=lambda variant: variant.length)
+
+
+def _variants(config: StudyConfig) -> Iterator[Variant]:
     base = config.demo.experiment
+    # Random weights learn better with the learning rate of new ones everywhere; the comparison gives them that.
+    optim = replace(base.loop.optim, backbone_lr=base.loop.optim.lr)
+    scratch = replace(base, from_scratch=True, loop=replace(base.loop, optim=optim))
     for seed in config.seeds:
         for length in config.lengths:
             if (seed, length) != (base.loop.seed, 1.0):
                 yield _variant("pretrained", base, length, seed)
-        yield _variant("from scratch", replace(base, from_scratch=True), 1.0, seed)
+        yield _variant("from scratch", scratch, 1.0, seed)
     for number, state in enumerate(config.blind_states):
         blind = replace(base, data=replace(base.data, blind=True, state=state))
         yield _variant(f"blind {number + 1}", blind, 1.0, base.loop.seed)
@@ -64,88 +93,85 @@ def variants(config: StudyConfig) -> Iterator[Variant]:
 def run_study(config: StudyConfig, say: Say = lambda phase, share, text: None) -> Path:
     """The demo, then every variant; the report has the twin and the curves beside the demo's own numbers."""
     run = measure(config.demo, say)
-    outcomes: dict[str, tuple[Variant, list[EpisodeResult], float]] = {}
-    found = list(variants(config))
-    for number, variant in enumerate(found):
-        say("study", number / len(found), f"{variant.name}, {variant.length:.2f} x, seed {variant.seed}")
-        results, seconds = _run_variant(config, variant, say)
-        outcomes[_folder(variant)] = (variant, results, seconds)
-    say("study", 1.0, "done")
+    outcomes = _outcomes(config, say)
     report = build_report(run)
-    blind = [(variant, results) for variant, results, _ in outcomes.values() if variant.name.startswith("blind")]
-    twin, best = max(blind, key=lambda pair: mean_over_tasks(outcomes_by_task(pair[1])).value)
-    given = ", ".join(twin.experiment.data.state)
+    twin = max((o for o in outcomes if o.variant.name.startswith("blind")), key=lambda o: o.rate.value)
+    given = ", ".join(twin.variant.experiment.data.state)
+    about = f"black cameras; the instruction and {given}; as many steps; the better of {len(config.blind_states)}"
     report = replace(
         report,
-        blind=blind_twin(
-            run.results, best, f"black cameras; the instruction and {given}; as many steps; the better of {len(blind)}"
-        ),
-        progress=_curves(config, run, list(outcomes.values())),
-        groups=group_rows(run.results, GROUPS, best),
+        blind=blind_twin(run.results, twin.results, about),
+        progress=_curves(config, run, outcomes),
+        groups=group_rows(run.results, GROUPS, twin.results),
     )
-    (config.demo.run / "study.json").write_text(json.dumps(_summary(outcomes), indent=1) + "\n")
+    summary = {outcome.variant.folder: _summary(outcome, _step_seconds(run)) for outcome in outcomes}
+    (config.demo.run / "study.json").write_text(json.dumps(summary, indent=1) + "\n")
     return write_report(report, config.demo.run)
+
+
+def _outcomes(config: StudyConfig, say: Say) -> list[Outcome]:
+    found = variants(config)
+    context = multiprocessing.get_context("spawn")  # forking a process that has used threads is asking for a deadlock
+    with ProcessPoolExecutor(config.jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        running = {pool.submit(partial(_run_variant, config.demo), variant): variant for variant in found}
+        outcomes: list[Outcome] = []
+        say("study", 0.0, f"{len(found)} variants, {config.jobs} at a time")
+        for future in as_completed(running):
+            outcomes.append(future.result())
+            variant = running[future]
+            say("study", len(outcomes) / len(found), f"{variant.folder}: {outcomes[-1].rate.value:.0%}")
+    return sorted(outcomes, key=lambda outcome: found.index(outcome.variant))
 
 
 def _variant(name: str, base: Experiment, length: float, seed: int) -> Variant:
     every = base.loop.log_every
     steps = round(base.loop.num_steps * length / every) * every
-    loop = replace(base.loop, num_steps=steps, save_every=max(every, steps), seed=seed)
+    loop = replace(base.loop, num_steps=steps, save_every=max(every, min(steps, base.loop.save_every)), seed=seed)
     return Variant(name=name, experiment=replace(base, loop=loop), length=length, seed=seed)
 
 
-def _folder(variant: Variant) -> str:
-    return f"{variant.name.replace(' ', '-')}-x{variant.length:.2f}-seed{variant.seed}"
-
-
-def _run_variant(config: StudyConfig, variant: Variant, say: Say) -> tuple[list[EpisodeResult], float]:
-    """Results on the demo's episodes and seconds of training."""
-    folder = config.demo.run / "variants" / _folder(variant)
-    data = replace(variant.experiment.data, path=str(config.demo.run / "data"), recording=None)
+def _run_variant(demo: DemoConfig, variant: Variant) -> Outcome:
+    """Train it and evaluate it on the demo's episodes."""
+    folder = demo.run / "variants" / variant.folder
+    data = replace(variant.experiment.data, path=str(demo.run / "data"), recording=None)
     experiment = replace(variant.experiment, data=data)
     train_or_resume(experiment, folder, lambda phase, share, text: None)
-    clock = _training_seconds(experiment, read_metrics(folder / "metrics.jsonl"))
     policy, _ = load_policy(folder)
-    results = evaluate_tasks(policy, config.demo, experiment, lambda phase, share, text: None)
-    (folder / "eval.json").write_text(json.dumps(results_json(results), indent=1) + "\n")
-    return results, clock
+    outcome = Outcome(
+        variant=variant,
+        results=evaluate_tasks(policy, demo, experiment, lambda phase, share, text: None),
+    )
+    (folder / "eval.json").write_text(json.dumps(results_json(outcome.results), indent=1) + "\n")
+    return outcome
 
 
-def _training_seconds(experiment: Experiment, metrics: list[dict[str, float | int]]) -> float:
-    """Of the steps alone, however often the run was interrupted."""
-    return sum(line["step_seconds"] * experiment.loop.log_every for line in metrics)
+def _step_seconds(run: DemoRun) -> float:
+    """Of the demo's own run, which has the machine to itself: all lengths are told at this speed."""
+    return sum(line["step_seconds"] for line in run.metrics) / len(run.metrics)
 
 
-def _curves(
-    config: StudyConfig, run: DemoRun, outcomes: list[tuple[Variant, list[EpisodeResult], float]]
-) -> tuple[Curve, ...]:
+def _curves(config: StudyConfig, run: DemoRun, outcomes: list[Outcome]) -> tuple[Curve, ...]:
     """Success over training minutes, a curve a seed."""
+    minutes = _step_seconds(run) / 60
+    loop = config.demo.experiment.loop
     curves = []
     for seed in config.seeds:
-        points = [(s / 60, r) for v, r, s in outcomes if v.name == "pretrained" and v.seed == seed]
-        if seed == config.demo.experiment.loop.seed:
-            points.append((_training_seconds(config.demo.experiment, run.metrics) / 60, run.results))
+        mine = [o for o in outcomes if o.variant.name == "pretrained" and o.variant.seed == seed]
+        points = [(o.variant.experiment.loop.num_steps * minutes, o.rate) for o in mine]
+        if seed == loop.seed:
+            points.append((loop.num_steps * minutes, mean_over_tasks(outcomes_by_task(run.results))))
         points.sort(key=lambda point: point[0])
-        rates = [(minutes, mean_over_tasks(outcomes_by_task(results))) for minutes, results in points]
-        curves.append(
-            Curve(
-                name=f"seed {seed}",
-                points=tuple((minutes, rate.value) for minutes, rate in rates),
-                intervals=tuple(rate.interval for _, rate in rates),
-            )
-        )
+        xy = tuple((x, rate.value) for x, rate in points)
+        curves.append(Curve(name=f"seed {seed}", points=xy, intervals=tuple(rate.interval for _, rate in points)))
     return tuple(curves)
 
 
-def _summary(outcomes: dict[str, tuple[Variant, list[EpisodeResult], float]]) -> dict[str, Any]:
-    rates = {name: mean_over_tasks(outcomes_by_task(results)) for name, (_, results, _) in outcomes.items()}
+def _summary(outcome: Outcome, step_seconds: float) -> dict[str, Any]:
+    steps, rate = outcome.variant.experiment.loop.num_steps, outcome.rate
     return {
-        name: {
-            "steps": variant.experiment.loop.num_steps,
-            "train_seconds": seconds,
-            "success_rate": rates[name].value,
-            "success_interval": list(rates[name].interval),
-            "num_episodes": rates[name].count,
-        }
-        for name, (variant, _, seconds) in outcomes.items()
+        "steps": steps,
+        "train_minutes": steps * step_seconds / 60,
+        "success_rate": rate.value,
+        "success_interval": list(rate.interval),
+        "num_episodes": rate.count,
     }
