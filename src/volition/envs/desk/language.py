@@ -1,4 +1,4 @@
-"""How people ask for the 34 tasks: twelve wordings each to train on, four others each for validation.
+"""How people ask for the 34 tasks: a dozen wordings or more each to train on, four others each for validation.
 
 Validation sentences are new combinations of words that occur in training sentences, so a vocabulary made from the
 training split knows every one of them. No sentence belongs to two tasks: each says which object, where, which way.
@@ -46,7 +46,7 @@ def _wordings(task: str) -> tuple[blocks.Wordings, dict[str, str]]:
 
 @cache
 def instructions(task: str, split: str) -> tuple[str, ...]:
-    """All wordings of a task in "train" (twelve) or "validation" (four). Raises ValueError for an unknown name."""
+    """All wordings of a task in "train" (twelve or more) or "validation" (four). Raises ValueError for an unknown name."""
     if task not in TASKS:
         raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
     if split not in SPLITS:

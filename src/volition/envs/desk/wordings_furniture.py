@@ -1,4 +1,4 @@
-"""Sentence templates of the tasks with furniture: twelve to train on, four for validation. See language.py."""
+"""Sentence templates of the tasks with furniture: a dozen or more to train on, four for validation. See language.py."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ SLIDER: Wordings = (
         "the cabinet door should end up on the {side} side",
         "run the sliding door along its rail, {side}",
         "push the handle of the cabinet door {side}",
+        "please slide the door {side}, all the way",
+        "bring the sliding door along to its {side} end",
+        "let the cabinet door run to the {side}",
+        "get the door over to the {side} side of the cabinet",
+        "I want the cabinet door pushed to the {side}",
+        "take hold of the door handle and shift it {side}",
     ),
     (
         "please drag the cabinet door to the {side}",
@@ -85,6 +91,18 @@ BULB: Wordings = (
         "bring the switch {way} so the yellow lamp {goes}",
         "put the yellow lamp {state} with the switch",
         "set the lever to bulb {state}",
+        "push the lever {way} until the yellow bulb {goes}",
+        "the lever goes {way} and the bulb {goes}",
+        "please move the lever {way}",
+        "please turn the yellow lamp {state} by the switch",
+        "with the switch, get the light bulb to {look}",
+        "get the lamp {state}: bring the lever {way}",
+        "yellow bulb {state}, please",
+        "slide the switch {way} so that the lamp {goes}",
+        "I want the lever {way} and the yellow lamp {state}",
+        "use the switch, the light bulb should {look}",
+        "the lamp at the lever should be {state}",
+        "put the switch {way}, light bulb {state}",
     ),
     (
         "please switch the bulb {state} with the lever",
