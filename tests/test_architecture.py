@@ -19,22 +19,27 @@ from tests.source_tree import OURS, PACKAGE, imported, module_name
 MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "contract": set(),
+    "geometry": set(),
+    "action_tokens": set(),
+    "robots": {"records", "contract", "geometry", "action_tokens"},
     "types": {"records"},
     "data": {"records", "contract"},
     "envs": {"records", "contract"},
     "evaluation": {"records", "contract"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "policy": {"records", "contract", "types", "backbones", "heads", "data.transforms"},
+    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language"},
+    "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
-        *("contract", "backbones", "heads", "policy", "training"),
+        *("contract", "backbones", "heads", "auxiliary", "policy", "training"),
         *("data.record", "data.transforms", "envs.desk.environment"),
     },
+    "compat": {"records", "contract", "geometry", "action_tokens", "types", "backbones", "heads", "policy"},
     "recipes": {"contract", "backbones", "heads", "training", "config", "data", "envs"},
     "studies": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
-        *("data", "envs", "evaluation"),
+        *("data", "envs", "evaluation", "auxiliary"),
     },
     "cli": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
@@ -45,20 +50,25 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_NEED: dict[str, set[str]] = {
     "records": {"numpy"},
     "contract": set(),
+    "geometry": {"numpy"},
+    "action_tokens": {"numpy"},
+    "robots": {"numpy"},
     "types": {"torch", "jaxtyping"},
     "data": {"numpy", "pyarrow", "av", "PIL"},
     "envs": {"numpy", "mujoco", "PIL"},
     "evaluation": {"numpy", "av", "PIL"},
     "backbones": {"torch", "jaxtyping", "transformers", "tokenizers", "safetensors"},
-    "heads": {"torch", "jaxtyping"},
+    "heads": {"torch", "jaxtyping", "tokenizers", "diffusers"},
+    "auxiliary": {"numpy", "torch", "jaxtyping", "transformers"},
     "policy": {"numpy", "torch"},
-    "training": {"torch", "safetensors"},
+    "training": {"torch", "safetensors", "peft", "bitsandbytes"},
     "config": set(),
+    "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
     "recipes": set(),
     "studies": {"numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"},
     "cli": {"tyro"},
 }
-WITHOUT_TORCH = ("records", "contract", "data", "envs", "evaluation")
+WITHOUT_TORCH = ("records", "contract", "geometry", "action_tokens", "robots", "data", "envs", "evaluation")
 
 
 def part_of(module: str) -> str:

@@ -24,6 +24,12 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "src/volition/evaluation/workers.py",
         "pickle",
     ): "what makes an environment goes through a pipe to a process that this one started; nothing is read from a file",
+    ("src/volition/compat/checkpoint.py", "torch.load"): "foreign checkpoints are no other format; weights_only always",
+    ("src/volition/compat/checkpoint.py", "pickle"): "the error that torch.load raises for a hostile file",
+    (
+        "src/volition/backbones/efficientnet.py",
+        "torch.load",
+    ): "the package carries its weights in torch's own format; it is read with weights_only, which runs no code",
     ("src/volition/config.py", "import_module"): "loads the types that a config names, after checking them",
 }
 

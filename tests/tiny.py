@@ -6,7 +6,20 @@ import torch
 
 from volition.backbones import Backbone, TinyPaliGemma, TinySmolVLM
 from volition.contract import ActionSpace, Dimension, relative_arm_7d
-from volition.heads import Head, LSTMHeadConfig, MLPHeadConfig
+from volition.heads import (
+    DiffusionHeadConfig,
+    DiscreteHeadConfig,
+    EnsembleHeadConfig,
+    ExpertHeadConfig,
+    FASTHeadConfig,
+    FlowHeadConfig,
+    GateHeadConfig,
+    GPT2HeadConfig,
+    Head,
+    LSTMHeadConfig,
+    MLPHeadConfig,
+)
+from volition.heads.denoiser import DenoiserConfig
 from volition.types import Batch, Target
 
 SMALL = {"width": 32, "num_heads": 2, "vision_layers": 1, "text_layers": 2, "image_size": 32}
@@ -15,7 +28,25 @@ BACKBONES = {
     "paligemma-two-readouts": TinyPaliGemma(**SMALL, num_readouts=2),
     "smolvlm": TinySmolVLM(**SMALL),
 }
-HEADS = {"mlp": MLPHeadConfig(hidden=32), "lstm": LSTMHeadConfig(hidden=32)}
+DENOISER = DenoiserConfig(width=64, num_blocks=2, num_layers=1, num_heads=2)
+MLP, LSTM = MLPHeadConfig(hidden=32), LSTMHeadConfig(hidden=32)
+HEADS = {
+    "mlp": MLP,
+    "lstm": LSTM,
+    "gpt2": GPT2HeadConfig(width=32, num_layers=2, num_heads=2),
+    "flow": FlowHeadConfig(denoiser=DENOISER),
+    "diffusion": DiffusionHeadConfig(denoiser=DENOISER),
+    "ensemble": EnsembleHeadConfig(members=(MLP, LSTM)),
+    "fusion": EnsembleHeadConfig(members=(MLP, LSTM), fusion="learned", hidden=16),
+    "gate-weigh": GateHeadConfig(members=(MLP, LSTM), hidden=16),
+    "gate-pick": GateHeadConfig(members=(MLP, LSTM), choice="pick", hidden=16),
+    "discrete": DiscreteHeadConfig(num_bins=64, hidden=32),
+    "fast": FASTHeadConfig(hidden=32),
+    "expert": ExpertHeadConfig(width=32, num_layers=2, queries_per_key=1),
+}
+# Their loss does not score the very chunk that they would act with.
+UNSCORED = ("flow", "diffusion", "ensemble", "fast", "expert")
+BEYOND_READOUT = ("discrete", "fast", "expert")  # they read more of the VLM's pass than a store of read-outs holds
 SPACES = {
     "arm-7d": relative_arm_7d(),
     "base-2d": ActionSpace(

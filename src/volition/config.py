@@ -13,16 +13,20 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from volition.backbones import AnyBackbone, TinyPaliGemma
+from volition.auxiliary import AnyAuxiliary, Auxiliary
+from volition.backbones import AnyBackbone, Backbone, TinyPaliGemma
 from volition.contract import RobotSpec
 from volition.data.record import RecordConfig
 from volition.data.transforms import Chain, Transform
 from volition.envs.desk.environment import DeskConfig
 from volition.heads import AnyHead, LSTMHeadConfig
 from volition.policy import Collator, Policy
+from volition.training.freeze import TrainableConfig, make_trainable
 from volition.training.train import LoopConfig
+
+REMOTE_CODE = "transformers_modules"  # the package as which transformers runs code that comes with a model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,13 @@ class WindowConfig:
     obs_stride: int = 5  # control steps between two observation steps; the policy is asked at this rate
     action_horizon: int = 10  # H
     replan_steps: int = 5  # executed before the policy is asked again
+    # policy_head: every step goes through the VLM alone and the head sees the sequence. interleaved: all steps of a
+    # window are one sequence of the VLM. one_step: there is nothing but the present (T = 1).
+    history: Literal["policy_head", "interleaved", "one_step"] = "policy_head"
 
     def __post_init__(self) -> None:
+        if self.history == "one_step" and self.num_obs_steps != 1:
+            raise ValueError(f"history='one_step' needs num_obs_steps=1, got {self.num_obs_steps}")
         if not 1 <= self.replan_steps <= self.action_horizon:
             raise ValueError(f"replan_steps={self.replan_steps} must be in 1..action_horizon={self.action_horizon}")
         if self.num_obs_steps > 1 and self.obs_stride != self.replan_steps:
@@ -71,11 +80,16 @@ class Experiment:
     window: WindowConfig = field(default_factory=WindowConfig)
     backbone: AnyBackbone = field(default_factory=TinyPaliGemma)
     head: AnyHead = field(default_factory=LSTMHeadConfig)
+    auxiliary: tuple[AnyAuxiliary, ...] = ()  # losses beside the head's own
+    train: TrainableConfig = field(default_factory=TrainableConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     from_scratch: bool = False  # random weights in place of the backbone's own: the control for what pretraining brings
 
     def build(self, robot: RobotSpec, transforms: Transform | None = None, *, pretrained: bool = True) -> Policy:
-        """A policy for this robot. `pretrained=False` leaves the backbone random, for a checkpoint to fill."""
+        """A policy for this robot. `pretrained=False`: for a checkpoint to fill, and then only to act.
+
+        Its backbone is random, and auxiliary losses do not open what they learn from.
+        """
         unknown = [name for name in self.data.state if name not in robot.state]
         missing = [name for name in self.data.cameras if name not in robot.image_sizes]
         if unknown or missing:
@@ -92,8 +106,23 @@ class Experiment:
             horizon=self.window.action_horizon,
             state_dim=len(state),
         )
-        collator = Collator(transforms or Chain(), backbone.adapter, self.data.cameras, state)
-        return Policy(backbone, head, collator)
+        interleaved = self.window.history == "interleaved"
+        collator = Collator(transforms or Chain(), backbone.adapter, self.data.cameras, state, interleaved)
+        auxiliary = self._auxiliary(backbone, collator, training=pretrained)
+        policy = Policy(backbone, head, collator, self.window.num_obs_steps, auxiliary)
+        make_trainable(policy, self.train)
+        return policy
+
+    def _auxiliary(self, backbone: Backbone, collator: Collator, *, training: bool) -> list[Auxiliary]:
+        made = [
+            config.build(backbone, cameras=collator.cameras, transforms=collator.transforms, training=training)
+            for config in self.auxiliary
+            if config.weight
+        ]
+        names = [one.name for one in made]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each auxiliary loss must be there at most once, got {names}")
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +190,11 @@ def load(tree: Any, *, allow: tuple[str, ...] = ()) -> Any:
         if name != "type" and name not in known:
             raise ValueError(f"{path} has no field {name!r}{suggest(name, known)}")
     fields = {name: load(value, allow=allow) for name, value in tree.items() if name != "type"}
+    if fields.get("trust_remote_code") and REMOTE_CODE not in allow:
+        raise ValueError(
+            f"the config asks for {path} to run code that comes with a model (trust_remote_code); "
+            f"if you trust its origin, pass --allow {REMOTE_CODE}"
+        )
     try:
         return kind(**fields)
     except TypeError as error:

@@ -3,45 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from volition.backbones.base import Adapter, Backbone
+from volition.auxiliary.base import Auxiliary
+from volition.backbones.base import Adapter, Backbone, Encoded
+from volition.backbones.interleaved import stream
+from volition.backbones.stream import Memory
 from volition.data.transforms import Transform
 from volition.heads.base import Head
 from volition.records import Observation, Sample
 from volition.types import Batch, Loss, Target
 
 
+@dataclass(frozen=True)
+class RobotState:
+    """What a policy remembers of one robot."""
+
+    memory: Memory | None  # of the backbone, with interleaved history
+    head: Any
+
+
 class Policy(nn.Module):
     """Implements `records.Actor`: evaluation and serving know it only as that."""
 
-    def __init__(self, backbone: Backbone, head: Head, collator: Collator):
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        collator: Collator,
+        max_steps: int = 1,
+        auxiliary: Sequence[Auxiliary] = (),
+    ):
+        """`max_steps`: observation steps in a window of training, the most that a row of interleaved history holds."""
         super().__init__()
-        self.backbone, self.head, self.collator = backbone, head, collator
+        self.backbone, self.head, self.collator, self.max_steps = backbone, head, collator, max_steps
+        self.auxiliary: Sequence[Auxiliary] = nn.ModuleList(auxiliary)  # type: ignore[assignment]  # a list of such
 
     def forward(self, batch: Batch, target: Target) -> Loss:
-        return self.head.loss(self.backbone.encode(batch), batch, target)
+        encoded = self.backbone.encode(batch)
+        loss = self.head.loss(encoded, batch, target)
+        terms = [one.term(self.backbone, encoded, target) for one in self.auxiliary]
+        return loss.plus([term for term in terms if term is not None])
 
-    def start(self, n: int) -> list[Any]:
+    def start(self, n: int) -> list[RobotState]:
         """States of `n` robots that have seen nothing."""
-        return [self.head.start() for _ in range(n)]
+        return [RobotState(None, self.head.start()) for _ in range(n)]
 
     @torch.inference_mode()
-    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+    def act(
+        self, observations: Sequence[Observation], states: Sequence[RobotState]
+    ) -> tuple[np.ndarray, list[RobotState]]:
         """One observation (T = 1) and state a robot -> action chunks float32[B, H, A] in robot units, new states."""
         batch = self.collator.batch(observations).to(self.backbone.device)
-        chunks, states = self.head.predict(self.backbone.encode(batch), batch, states)
+        encoded, remembered = self._read(batch, states)
+        chunks, heads = self.head.predict(encoded, batch, [state.head for state in remembered])
         decode = self.collator.transforms.decode
-        return np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)]), list(states)
+        actions = np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)])
+        return actions, [replace(state, head=head) for state, head in zip(remembered, heads)]
 
-    def new_parameters(self) -> list[nn.Parameter]:
-        """Parameters that did not come with the pretrained model: [LRN] and the head."""
-        return [self.backbone.embedding.new, *self.head.parameters()]
+    def _read(self, batch: Batch, states: Sequence[RobotState]) -> tuple[Encoded, list[RobotState]]:
+        """The newest step of every robot, and what is remembered of the robot then; its head has still to act."""
+        if not self.collator.interleaved:
+            return self.backbone.encode(batch), list(states)
+        encoded, memories, recalled = stream(
+            self.backbone, batch, [s.memory for s in states], max_steps=self.max_steps, keep=self.max_steps // 4
+        )
+        heads = [state.head for state in states]
+        for i, steps in recalled.items():
+            heads[i] = self.head.recall(steps.encoded, steps.batch, heads[i])
+        return encoded, [RobotState(memory, head) for memory, head in zip(memories, heads)]
+
+    def train(self, mode: bool = True) -> Policy:
+        """Frozen modules that keep running statistics (batch norms) go on as in evaluation, so that these stay too."""
+        super().train(mode)
+        for module in self.modules():
+            if hasattr(module, "running_mean") and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,6 +95,7 @@ class Collator:
     adapter: Adapter
     cameras: tuple[str, ...]  # the ones the policy looks at, in the order of its prompt
     state: tuple[int, ...]  # the entries of the robot's state that it is given; none by default
+    interleaved: bool = False  # all steps of a window in one row of the backbone, instead of a row each
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Batch, Target]:
         actions = [self.transforms.encode(s.actions, s.observation) for s in samples]
@@ -61,9 +105,10 @@ class Collator:
     def batch(self, observations: Sequence[Observation]) -> Batch:
         seen = [self.transforms.observe(o) for o in observations]
         steps = len(seen[0].state)
-        texts = [o.instruction for o in seen for _ in range(steps)]
+        rows_each, steps_each = (1, steps) if self.interleaved else (steps, 1)
+        texts = [o.instruction for o in seen for _ in range(rows_each)]
         return Batch(
-            inputs=self.adapter.collate(texts, len(self.cameras)),
+            inputs=self.adapter.collate(texts, len(self.cameras), steps=steps_each, causal=self.interleaved),
             images={camera: _stack([o.images[camera] for o in seen]) for camera in self.cameras},
             state=_stack([o.state[:, list(self.state)] for o in seen]),
         )

@@ -35,6 +35,24 @@ class Sample:
     observation: Observation
     actions: np.ndarray  # float32[T, H, A]; entry (t, k) is the action at frame t + k
     mask: np.ndarray  # bool[T, H], False outside the episode
+    future: Future | None = None  # only where asked for
+
+
+@dataclass(frozen=True)
+class Future:
+    """What was seen some frames after each step of an observation."""
+
+    images: dict[str, np.ndarray]  # as in the observation
+    mask: np.ndarray  # bool[T], False where it, or the step itself, lies outside the episode
+
+
+@dataclass(frozen=True)
+class VisionLanguageSample:
+    """A question about pictures and its answer, for co-training; the question of a caption is empty."""
+
+    images: tuple[np.ndarray, ...]  # uint8[height, width, 3], RGB
+    question: str
+    answer: str
 
 
 @runtime_checkable

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,15 +38,33 @@ class Batch:
         return replace(self, images=images)
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """A tensor, or a record of tensors."""
+
+    def to(self, device: torch.device) -> Movable: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What the policy should have done. A type of its own, so that inference cannot touch it."""
 
     actions: Float[Tensor, "B T H A"]
     mask: Bool[Tensor, "B T H"]
+    extras: Mapping[str, Movable] = field(default_factory=dict)  # what auxiliary losses want, each under its own name
 
     def to(self, device: torch.device) -> Target:
-        return Target(actions=self.actions.to(device), mask=self.mask.to(device))
+        extras = {name: x.to(device) for name, x in self.extras.items()}
+        return Target(actions=self.actions.to(device), mask=self.mask.to(device), extras=extras)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A named, weighted part of a loss."""
+
+    name: str
+    value: Float[Tensor, ""]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +73,19 @@ class Loss:
 
     total: Float[Tensor, ""]
     metrics: dict[str, Float[Tensor, ""]]  # detached; the loop turns them into numbers when it logs
+
+    @classmethod
+    def of(cls, terms: Sequence[Term], metrics: Mapping[str, Tensor]) -> Loss:
+        """The weighted sum of at least one term; each of them, without its weight, is a metric too."""
+        others = {name: value.detach() for name, value in metrics.items()}
+        return cls(total=terms[0].value.new_zeros(()), metrics=others).plus(terms)
+
+    def plus(self, terms: Sequence[Term]) -> Loss:
+        """With more terms in the sum."""
+        total, metrics = self.total, dict(self.metrics)
+        for term in terms:
+            if term.name in metrics:
+                raise ValueError(f"every part of a loss needs a name of its own, and {term.name!r} is there already")
+            total = total + term.weight * term.value
+            metrics[term.name] = term.value.detach()
+        return Loss(total=total, metrics=metrics)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from volition.backbones.images import Augmentation, normalise
+from volition.backbones.images import Augmentation, Pictures, normalise
 
 STRONG = Augmentation(shift=0.2, brightness=0.2, contrast=0.3, colour=0.2)
 
@@ -25,7 +25,7 @@ def draw(seed: int = 1) -> torch.Generator:
 def test_normalised_range_and_layout() -> None:
     images = torch.zeros(2, 8, 6, 3, dtype=torch.uint8)
     images[1] = 255
-    pixels = normalise(images, (8, 6))
+    pixels = normalise(images, Pictures(size=(8, 6)))
     assert pixels.shape == (2, 3, 8, 6)
     assert pixels[0].unique().tolist() == [-1.0]
     assert pixels[1].unique().tolist() == [1.0]
@@ -35,7 +35,7 @@ def test_resizing_agrees_with_pillow() -> None:
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (10, 10, 3), dtype=np.uint8)
     picture = np.asarray(Image.fromarray(small).resize((120, 120), Image.Resampling.BICUBIC))
-    ours = (normalise(torch.from_numpy(picture.copy())[None], (48, 48))[0].permute(1, 2, 0) + 1) * 127.5
+    ours = (normalise(torch.from_numpy(picture.copy())[None], Pictures(size=(48, 48)))[0].permute(1, 2, 0) + 1) * 127.5
     theirs = np.asarray(Image.fromarray(picture).resize((48, 48), Image.Resampling.BILINEAR)).astype(np.float32)
     assert np.abs(ours.numpy() - theirs).max() < 1.5
 

@@ -65,6 +65,25 @@ def test_every_window_says_what_the_definition_says(
                     assert sample.actions[j, k, 0] == 100 * number + frame + k
 
 
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), future_steps=st.integers(1, 12))
+def test_the_future_is_so_many_frames_after_every_step(lengths: list[int], future_steps: int) -> None:
+    episodes = [Counting(number, length) for number, length in enumerate(lengths)]
+    windows = Windows(episodes, num_obs_steps=3, obs_stride=2, action_horizon=1, future_steps=future_steps)
+    for index in range(len(windows)):
+        number, t = windows.locate(index)
+        future = windows.sample(index).future
+        assert future is not None
+        for j, frame in enumerate((t - 4, t - 2, t)):
+            inside = frame >= 0 and frame + future_steps < lengths[number]
+            assert future.mask[j] == inside
+            if inside:
+                assert (future.images["base"][j] == frame + future_steps).all()
+
+
+def test_the_future_is_not_read_unless_asked_for() -> None:
+    assert Windows([Counting(0, 5)], num_obs_steps=1, action_horizon=1).sample(0).future is None
+
+
 def test_types_and_shapes() -> None:
     episode = Counting(0, 5)
     assert isinstance(episode, Episode)

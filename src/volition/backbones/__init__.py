@@ -1,10 +1,12 @@
 """Vision-language models as bodies of policies."""
 
 from volition.backbones.base import Adapter, Backbone, BackboneConfig, Encoded
+from volition.backbones.fused import FusedBackbone
 from volition.backbones.hub import HubBackbone
+from volition.backbones.packaged import PackagedBackbone
 from volition.backbones.tiny import TinyPaliGemma, TinySmolVLM
 
-AnyBackbone = TinyPaliGemma | TinySmolVLM | HubBackbone | BackboneConfig
+AnyBackbone = TinyPaliGemma | TinySmolVLM | HubBackbone | FusedBackbone | PackagedBackbone | BackboneConfig
 
 __all__ = [
     "Adapter",
@@ -12,7 +14,9 @@ __all__ = [
     "Backbone",
     "BackboneConfig",
     "Encoded",
+    "FusedBackbone",
     "HubBackbone",
+    "PackagedBackbone",
     "TinyPaliGemma",
     "TinySmolVLM",
 ]

@@ -1,19 +1,30 @@
-"""Any image-text-to-text model of `transformers`, from a folder or the hub, through the family's own forward."""
+"""Any image-text-to-text model of `transformers`, from a folder or the hub, through the family's own forward.
+
+Everything that can be wrong with a model is found from its config and tokenizer, before its weights are read. Pictures
+and tokenizer are put together here, from the model's files, because many families' own processors need torchvision.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from volition.backbones.base import Adapter, Backbone
-from volition.backbones.paligemma import PaliGemma
-from volition.backbones.smolvlm import SmolVLM
+from volition.backbones.adapter import Adapter
+from volition.backbones.base import Backbone
+from volition.backbones.families import adapter_for
+from volition.backbones.images import Pictures
+from volition.backbones.resampler import ResamplerConfig, with_resampler
 
-# Families that need an adapter of their own, by the `model_type` in their checkpoint. All others use `Adapter`.
-ADAPTERS: dict[str, type[Adapter]] = {"paligemma": PaliGemma, "smolvlm": SmolVLM, "idefics3": SmolVLM}
+DEFAULT_SIDE = 224  # of pictures for a tower that takes them in any size
+# Names in configs for the side, in patches, of what becomes one token.
+MERGES = ("spatial_merge_size", "merge_size", "pooling_kernel_size", "downsample_factor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,39 +34,111 @@ class HubBackbone:
     model_id: str
     revision: str = "main"
     num_readouts: int = 1
+    image_size: int = 0  # side of the pictures that the tower gets; 0 = what it was trained with, or 224 if any
     bfloat16: bool = True  # autocast of the forward; the weights stay in float32
+    resampler: ResamplerConfig | None = None  # between vision tower and language model
+    trust_remote_code: bool = False  # run code that comes with the model; a checkpoint's config needs --allow for it
 
     def build(self, *, pretrained: bool = True) -> Backbone:
-        # Code that comes with a checkpoint never runs, and weights are safetensors, never pickles.
-        source: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
-        try:
-            config = AutoConfig.from_pretrained(self.model_id, **source)
-            tokenizer = AutoTokenizer.from_pretrained(self.model_id, **source)
-            model = (
-                AutoModelForImageTextToText.from_pretrained(
-                    self.model_id, dtype=torch.float32, use_safetensors=True, **source
-                )
-                if pretrained
-                else AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        config = self._config()
+        with torch.device("meta"):  # no memory, no time: only its shape is looked at
+            shell = reach(self.model_id, lambda: AutoModelForImageTextToText.from_config(config, **self._trust))
+        tokenizer = reach(self.model_id, lambda: AutoTokenizer.from_pretrained(self.model_id, **self._source))
+        adapter = adapter_for(shell)
+        adapter.require_marks(tokenizer, config)
+        preprocessor = preprocessing(self.model_id, self.revision)
+        size = picture_size(config, preprocessor, adapter, self.image_size)
+        # Weights are safetensors, never pickles.
+        model = (
+            reach(
+                self.model_id,
+                lambda: AutoModelForImageTextToText.from_pretrained(
+                    self.model_id, dtype=torch.float32, use_safetensors=True, **self._source
+                ),
             )
-        except OSError as error:
-            raise ValueError(
-                f"model_id={self.model_id!r} must be a folder with a saved model or a model on the hub that can be "
-                f"reached (HF_HUB_OFFLINE=1 forbids that): {error}"
-            ) from error
-        adapter = ADAPTERS.get(config.model_type, Adapter)
-        chosen = adapter(
-            tokenizer,
-            image_token_id=config.image_token_id,
-            tokens_per_image=tokens_per_image(config),
-            image_size=(config.vision_config.image_size, config.vision_config.image_size),
-            first_new_id=model.get_input_embeddings().num_embeddings,
-            num_readouts=self.num_readouts,
+            if pretrained
+            else AutoModelForImageTextToText.from_config(config, **self._trust)
         )
-        return Backbone(model, chosen, autocast=torch.bfloat16 if self.bfloat16 else None)
+        model.requires_grad_()  # some families freeze parts of themselves; what is trained is the recipe's to say
+        chosen, resampler = with_resampler(
+            self.resampler,
+            model,
+            lambda: adapter(tokenizer, model, pictures=Pictures.of(preprocessor, size), num_readouts=self.num_readouts),
+        )
+        autocast = torch.bfloat16 if self.bfloat16 else None
+        return Backbone(model, chosen, autocast=autocast, resampler=resampler)
+
+    @property
+    def _trust(self) -> dict[str, Any]:
+        return {"trust_remote_code": self.trust_remote_code}
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        return {"revision": self.revision, **self._trust}
+
+    def _config(self) -> Any:
+        """The model's config, if it is that of a model that sees and speaks."""
+        raw = reach(self.model_id, lambda: PreTrainedConfig.get_config_dict(self.model_id, revision=self.revision)[0])
+        if "model_type" not in raw:
+            raise ValueError(
+                f"model_id={self.model_id!r} must hold a config.json with a model_type: is it a saved model?"
+            )
+        kind = raw["model_type"]
+        if kind not in CONFIG_MAPPING and not self.trust_remote_code:
+            raise ValueError(
+                f"model_id={self.model_id!r} is of model_type {kind!r}, which transformers does not know"
+                + (
+                    ": it brings its own code; if you trust its origin, set trust_remote_code"
+                    if "auto_map" in raw
+                    else ""
+                )
+            )
+        config = reach(self.model_id, lambda: AutoConfig.from_pretrained(self.model_id, **self._source))
+        brought = self.trust_remote_code and "AutoModelForImageTextToText" in raw.get("auto_map", {})
+        if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not brought:
+            raise ValueError(
+                f"model_id={self.model_id!r} must be a model that reads pictures and text; {kind!r} is none that "
+                "AutoModelForImageTextToText knows (`volition backbones` lists them)"
+            )
+        return config
 
 
-def tokens_per_image(config: Any) -> int:
-    """Patches of the vision tower, after pixel shuffle where the family has one."""
-    vision = config.vision_config
-    return (vision.image_size // vision.patch_size // getattr(config, "scale_factor", 1)) ** 2
+def reach(model_id: str, load: Callable[[], Any]) -> Any:
+    """What `load` reads of the model; ValueError if it cannot be got at."""
+    try:
+        return load()
+    except OSError as error:
+        raise ValueError(
+            f"model_id={model_id!r} must be a folder with a saved model or a model on the hub that can be reached "
+            f"(HF_HUB_OFFLINE=1 forbids that): {error}"
+        ) from error
+
+
+def preprocessing(model_id: str, revision: str = "main") -> dict[str, Any]:
+    """What the model's files say about its pictures."""
+    try:
+        return ImageProcessingMixin.get_image_processor_dict(model_id, revision=revision)[0]
+    except OSError:
+        logging.getLogger(__name__).warning(
+            "%s has no preprocessor_config.json: pictures are given to it in [-1, 1], as SigLIP's", model_id
+        )
+        return {}
+
+
+def picture_size(config: Any, preprocessor: dict[str, Any], adapter: type[Adapter], side: int) -> tuple[int, int]:
+    """Height and width: `side` if it is given, else what the tower was trained with."""
+    vision = getattr(config, "vision_config", None) or config
+    patch = getattr(vision, "patch_size", 1)
+    merged = [getattr(part, name, None) for part in (vision, config) for name in MERGES]
+    step = patch * next((x for x in merged if isinstance(x, int)), 1) if isinstance(patch, int) else 1
+    if side % step:
+        raise ValueError(f"image_size={side} must be a multiple of {step}, the side of what becomes one token")
+    if side:
+        return side, side
+    if adapter.any_size:
+        return (DEFAULT_SIDE // step * step,) * 2
+    trained = getattr(vision, "image_size", None) or preprocessor.get("crop_size") or preprocessor.get("size")
+    if isinstance(trained, dict):
+        trained = [trained[name] for name in ("height", "width") if name in trained] or [*trained.values()][:1]
+    sides = trained if isinstance(trained, list | tuple) else [trained or DEFAULT_SIDE]
+    return int(sides[0]), int(sides[-1])

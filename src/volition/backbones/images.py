@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+SHARP = (1, 3)  # the numbers that image processors (and PIL) give Lanczos' and the bicubic filter
 
-def normalise(images: UInt8[Tensor, "N h w 3"], size: tuple[int, int]) -> Float[Tensor, "N 3 H W"]:
-    """Channels first, bilinear with antialiasing to `size`, in [-1, 1] (mean 0.5 and std 0.5, as SigLIP)."""
-    pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-    if pixels.shape[-2:] != size:
-        pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How a vision tower wants its pictures. The default numbers are SigLIP's: [-1, 1]."""
+
+    size: tuple[int, int]  # height, width
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    bicubic: bool = False  # else bilinear
+
+    @classmethod
+    def of(cls, preprocessor: Mapping[str, Any], size: tuple[int, int]) -> Pictures:
+        """From a model's `preprocessor_config.json`; what it does not name has the numbers of SigLIP."""
+        mean, std = (preprocessor.get(name, 0.5) for name in ("image_mean", "image_std"))
+        if preprocessor.get("do_normalize") is False:
+            mean, std = 0.0, 1.0
+        return cls(size=size, mean=_three(mean), std=_three(std), bicubic=preprocessor.get("resample") in SHARP)
+
+
+def _three(numbers: float | Sequence[float]) -> tuple[float, ...]:
+    """One number for every colour, if it is not three already."""
+    return tuple(numbers) if isinstance(numbers, Sequence) else (numbers,) * 3
+
+
+def normalise(images: UInt8[Tensor, "N h w 3"], pictures: Pictures) -> Float[Tensor, "N 3 H W"]:
+    """Channels first, resized with antialiasing, `mean` and `std` of the range [0, 1] taken out.
+
+    The whole picture is kept, squeezed if its shape is another: nothing that a robot's camera sees is cropped.
+    """
+    mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (pictures.mean, pictures.std))
+    pixels = images.permute(0, 3, 1, 2).float() / (255 * std) - mean / std
+    if pixels.shape[-2:] != pictures.size:
+        mode = "bicubic" if pictures.bicubic else "bilinear"
+        pixels = F.interpolate(pixels, size=pictures.size, mode=mode, antialias=True, align_corners=False)
+        if pictures.bicubic:  # which overshoots at edges
+            pixels = pixels.clamp(-mean / std, (1 - mean) / std)
     return pixels.contiguous()
+
+
+def patches(pictures: Float[Tensor, "N 3 H W"], side: int) -> Float[Tensor, "N R C side side 3"]:
+    """Squares of `side` pixels in rows and columns, channels last."""
+    return pictures.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 3, 5, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,11 @@ from transformers import (
     SmolVLMConfig,
 )
 
-from volition.backbones.base import Adapter, Backbone
+from volition.backbones.adapter import Adapter
+from volition.backbones.base import Backbone
+from volition.backbones.images import Pictures
 from volition.backbones.paligemma import PaliGemma
+from volition.backbones.resampler import ResamplerConfig, with_resampler
 from volition.backbones.smolvlm import SmolVLM
 
 NUM_LOCATIONS = 64  # <loc00>..<loc63>: answers of the pretraining that name a place
@@ -63,6 +66,7 @@ class _TinyConfig:
     num_readouts: int = 1
     weights: str = ""  # "" = random; "volition:NAME" = shipped with the package; else a safetensors file
     bfloat16: bool = False  # autocast of the backbone's forward
+    resampler: ResamplerConfig | None = None  # between vision tower and language model
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -70,21 +74,18 @@ class _TinyConfig:
         if self.width % self.num_heads:
             raise ValueError(f"width={self.width} must be a multiple of num_heads={self.num_heads}")
 
-    def _finish(
-        self, adapter: type[Adapter], config: PretrainedConfig, tokens_per_image: int, *, pretrained: bool
-    ) -> Backbone:
+    def _finish(self, adapter: type[Adapter], config: PretrainedConfig, *, pretrained: bool) -> Backbone:
         # Eager attention: the fused kernel's bfloat16 backward is six times slower than its float32 one on a CPU.
         model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
         answer = _load(model, weights_path(self.weights)) if pretrained and self.weights else None
-        chosen = adapter(
-            tiny_tokenizer(),
-            image_token_id=SPECIAL.index("<image>"),
-            tokens_per_image=tokens_per_image,
-            image_size=(self.image_size, self.image_size),
-            first_new_id=len(vocabulary()),
-            num_readouts=self.num_readouts,
+        pictures = Pictures(size=(self.image_size, self.image_size))
+        chosen, resampler = with_resampler(
+            self.resampler,
+            model,
+            lambda: adapter(tiny_tokenizer(), model, pictures=pictures, num_readouts=self.num_readouts),
         )
-        backbone = Backbone(model, chosen, autocast=torch.bfloat16 if self.bfloat16 else None)
+        autocast = torch.bfloat16 if self.bfloat16 else None
+        backbone = Backbone(model, chosen, autocast=autocast, resampler=resampler)
         if answer is not None:
             # The action token starts as the token that began an answer in pretraining.
             backbone.embedding.new.data.copy_(answer.expand(self.num_readouts, -1))
@@ -121,7 +122,6 @@ class _TinyConfig:
 @dataclass(frozen=True, kw_only=True)
 class TinyPaliGemma(_TinyConfig):
     def build(self, *, pretrained: bool = True) -> Backbone:
-        tokens = (self.image_size // self.patch_size) ** 2
         config = PaliGemmaConfig(
             text_config=self._text(model_type="gemma"),
             vision_config=self._vision(
@@ -132,7 +132,7 @@ class TinyPaliGemma(_TinyConfig):
             hidden_size=self.width,
             pad_token_id=SPECIAL.index("<pad>"),
         )
-        return self._finish(PaliGemma, config, tokens, pretrained=pretrained)
+        return self._finish(PaliGemma, config, pretrained=pretrained)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,6 @@ class TinySmolVLM(_TinyConfig):
     pixel_shuffle: int = 2  # patches are merged in squares of this side
 
     def build(self, *, pretrained: bool = True) -> Backbone:
-        tokens = (self.image_size // self.patch_size // self.pixel_shuffle) ** 2
         config = SmolVLMConfig(
             text_config=self._text(model_type="llama"),
             vision_config=self._vision(),
@@ -150,7 +149,7 @@ class TinySmolVLM(_TinyConfig):
             pad_token_id=SPECIAL.index("<pad>"),
             tie_word_embeddings=True,
         )
-        return self._finish(SmolVLM, config, tokens, pretrained=pretrained)
+        return self._finish(SmolVLM, config, pretrained=pretrained)
 
 
 def _load(model: Any, path: Path) -> torch.Tensor:

@@ -3,6 +3,7 @@
 frames   t-(T-1)s ... t-s  t             T observation steps, s = obs_stride frames apart, ending at frame t
 actions  entry (j, k) is the action at frame f_j + k, where f_j is the frame of observation step j
 mask     False where f_j lies before the episode (frame 0 is shown instead) or f_j + k after its end
+future   only where future_steps is above 0: the pictures at f_j + future_steps, masked likewise
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from volition.records import Episode, Observation, Sample
+from volition.records import Episode, Future, Observation, Sample
 
 
 class Windows:
     """A sequence of `Sample`s; window i costs no search through the episodes before it."""
 
     def __init__(
-        self, episodes: Sequence[Episode], *, num_obs_steps: int, obs_stride: int = 1, action_horizon: int
+        self,
+        episodes: Sequence[Episode],
+        *,
+        num_obs_steps: int,
+        obs_stride: int = 1,
+        action_horizon: int,
+        future_steps: int = 0,
     ) -> None:
         if not episodes:
             raise ValueError("Windows needs at least one episode, got none; did a filter match nothing?")
@@ -32,7 +39,8 @@ class Windows:
         self.episodes = episodes
         self.ends = np.cumsum([len(episode) for episode in episodes])  # int[E]
         self._past = np.arange(1 - num_obs_steps, 1) * obs_stride  # int[T]
-        self._future = np.arange(action_horizon)  # int[H]
+        self._planned = np.arange(action_horizon)  # int[H]
+        self._future_steps = future_steps
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -49,7 +57,7 @@ class Windows:
         number, frame = self.locate(int(index))
         episode = self.episodes[number]
         seen = frame + self._past
-        ahead = seen[:, None] + self._future  # int[T, H]
+        ahead = seen[:, None] + self._planned  # int[T, H]
         shown, last = np.maximum(seen, 0), len(episode) - 1
         first = int(shown[0])  # the actions of one stretch, read once
         stretch = episode.actions(np.arange(first, min(int(ahead[-1, -1]), last) + 1))
@@ -62,4 +70,9 @@ class Windows:
             observation=observation,
             actions=stretch[np.clip(ahead, first, last) - first],
             mask=(seen >= 0)[:, None] & (ahead <= last),
+            future=self._look_ahead(episode, seen) if self._future_steps else None,
         )
+
+    def _look_ahead(self, episode: Episode, seen: np.ndarray) -> Future:
+        later, last = seen + self._future_steps, len(episode) - 1
+        return Future(images=episode.images(np.clip(later, 0, last)), mask=(seen >= 0) & (later <= last))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from volition.backbones.base import Backbone, Encoded
 from volition.contract import ActionSpace
-from volition.types import Batch, Loss, Target
+from volition.types import Batch, Loss, Target, Term
 
 
 class Head(nn.Module, ABC):
@@ -35,6 +35,22 @@ class Head(nn.Module, ABC):
         self, encoded: Encoded, batch: Batch, states: Sequence[Any]
     ) -> tuple[Float[Tensor, "B H A"], list[Any]]:
         """One observation step (T = 1) per robot -> its chunk and its next state."""
+
+    def predict_with_disagreement(
+        self, encoded: Encoded, batch: Batch, states: Sequence[Any]
+    ) -> tuple[Float[Tensor, "B H A"], list[Any], Float[Tensor, "B H A"] | None]:
+        """`predict`, and how far the members of a head of heads are apart: the standard deviation of their actions.
+
+        In the units that heads answer in; None from a head without members.
+        """
+        return *self.predict(encoded, batch, states), None
+
+    def recall(self, encoded: Encoded, batch: Batch, state: Any) -> Any:
+        """The state of one robot (B = 1) of which exactly these steps are remembered.
+
+        Interleaved history calls it when a row of the backbone begins anew; heads without a window keep their state.
+        """
+        return state
 
 
 @runtime_checkable
@@ -65,25 +81,29 @@ class ActionLoss:
         space: ActionSpace,
     ) -> Loss:
         wanted = target.actions[..., list(space.continuous)]
-        middle = target.actions.new_tensor([(d.low + d.high) / 2 for d in space.dimensions if d.kind == "binary"])
-        opened = (target.actions[..., list(space.binary)] > middle).float()  # label 1 = high: a gripper's open
-        total, metrics = continuous.new_zeros(()), {}
+        high = is_high(target.actions, space).float()
+        terms, metrics = [], {}
         if space.continuous:
-            total = masked_mean(self._distance(continuous, wanted).mean(-1), target.mask)
-            mae = masked_mean((continuous - wanted).abs().mean(-1), target.mask)
-            metrics = {"action_loss": total, "mae": mae}
+            distance = masked_mean(self._distance(continuous, wanted).mean(-1), target.mask)
+            terms.append(Term("action_loss", distance))
+            metrics["mae"] = masked_mean((continuous - wanted).abs().mean(-1), target.mask)
         if space.binary:
-            bce = F.binary_cross_entropy_with_logits(logits, opened, reduction="none").mean(-1)
-            binary = masked_mean(bce, target.mask)
-            total = total + self.binary_weight * binary
-            right = ((logits > 0) == (opened > 0.5)).float().mean(-1)
-            metrics |= {"binary_loss": binary, "binary_accuracy": masked_mean(right, target.mask)}
-        return Loss(total=total, metrics={name: value.detach() for name, value in metrics.items()})
+            bce = F.binary_cross_entropy_with_logits(logits, high, reduction="none").mean(-1)
+            terms.append(Term("binary_loss", masked_mean(bce, target.mask), self.binary_weight))
+            right = ((logits > 0) == (high > 0.5)).float().mean(-1)
+            metrics["binary_accuracy"] = masked_mean(right, target.mask)
+        return Loss.of(terms, metrics)
 
     def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         if self.kind == "huber":
             return F.huber_loss(predicted, wanted, reduction="none", delta=self.huber_delta)
         return (F.mse_loss if self.kind == "mse" else F.l1_loss)(predicted, wanted, reduction="none")
+
+
+def is_high(actions: Float[Tensor, "... A"], space: ActionSpace) -> Bool[Tensor, "... G"]:
+    """Labels of the binary dimensions: whether each is at its high, as an open gripper is."""
+    middle = actions.new_tensor([(d.low + d.high) / 2 for d in space.dimensions if d.kind == "binary"])
+    return actions[..., list(space.binary)] > middle
 
 
 def masked_mean(error: Float[Tensor, "B T H"], mask: Bool[Tensor, "B T H"]) -> Float[Tensor, ""]:
@@ -111,15 +131,6 @@ class ActionOutput(nn.Module):
             return hidden.new_zeros(*hidden.shape[:2], self.horizon, 0)
         return layer(hidden).unflatten(-1, (self.horizon, -1))
 
-    def assemble(self, continuous: Float[Tensor, "B H C"], logits: Float[Tensor, "B H G"]) -> Float[Tensor, "B H A"]:
-        """Actions with every dimension in its place; binary ones are exactly their low or high."""
-        actions = continuous.new_zeros(*continuous.shape[:2], self.space.dim)
-        actions[..., list(self.space.continuous)] = continuous
-        for i, index in enumerate(self.space.binary):
-            dimension = self.space.dimensions[index]
-            actions[..., index] = torch.where(logits[..., i] > 0, dimension.high, dimension.low)
-        return actions
-
 
 class ReadoutFeatures(nn.Module):
     """[LRN] hidden states, joined with a projection of the robot's state where the policy gets one."""
@@ -135,3 +146,32 @@ class ReadoutFeatures(nn.Module):
         if self.state is None:
             return readout
         return torch.cat([readout, self.state(batch.state)], dim=-1)
+
+
+def assemble(
+    continuous: Float[Tensor, "B H C"], logits: Float[Tensor, "B H G"], space: ActionSpace
+) -> Float[Tensor, "B H A"]:
+    """Actions with every dimension in its place; binary ones are exactly their low or high."""
+    actions = continuous.new_zeros(*continuous.shape[:2], space.dim)
+    actions[..., list(space.continuous)] = continuous
+    for i, index in enumerate(space.binary):
+        dimension = space.dimensions[index]
+        actions[..., index] = torch.where(logits[..., i] > 0, dimension.high, dimension.low)
+    return actions
+
+
+def slide(
+    seen: Sequence[Float[Tensor, "_t F"] | None], now: Float[Tensor, "B 1 F"], length: int
+) -> list[Float[Tensor, "_t F"]]:
+    """Every robot's window with the present step as its last, at most `length` long; None has seen nothing before."""
+    return [new if window is None else torch.cat([window, new])[-length:] for window, new in zip(seen, now)]
+
+
+def pad(windows: Sequence[Float[Tensor, "_t F"]], length: int) -> Float[Tensor, "B T F"]:
+    """Windows of one length, filled up after their last step: what looks back only, as all heads do, never sees it."""
+    return torch.stack([F.pad(window, (0, 0, 0, length - len(window))) for window in windows])
+
+
+def newest(x: Float[Tensor, "B T *rest"], windows: Sequence[Float[Tensor, "_t F"]]) -> Float[Tensor, "B *rest"]:
+    """What was computed for the last step of every window."""
+    return x[torch.arange(len(windows), device=x.device), [len(window) - 1 for window in windows]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,40 +24,16 @@ from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
 from volition.records import Start
+from volition.studies.eval_config import EvalConfig
 from volition.studies.recording import make_desk, require_tasks
 from volition.studies.training import load_policy
 
 Say = Callable[[str, float, str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvalConfig:
-    """See `volition eval --help`."""
-
-    checkpoint: Path
-    env: str = "desk"
-    chains: int = 0
-    starts: int = 0
-    tasks: tuple[str, ...] = ()
-    offline: Path | None = None
-    scenes: tuple[str, ...] = ("A", "B", "C", "D")
-    shift: bool = False
-    max_steps: int = 360
-    seed: int = 500_000
-    workers: int = 2
-    device: str = "cpu"
-    allow: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not (self.chains or self.starts or self.offline):
-            raise ValueError("say what to evaluate: --chains N, --starts N, or --offline DATASET")
-        if self.chains and (self.starts or self.tasks):
-            raise ValueError("--chains has its own tasks: ask for --starts and --tasks in a call of their own")
-        require_tasks(self.tasks)
-
-
 def evaluate_checkpoint(config: EvalConfig, say: Say = lambda phase, share, text: None) -> dict[str, Any]:
     """Everything that was asked for, in one document of plain values."""
+    require_tasks(config.tasks)
     policy, contract = load_policy(config.checkpoint, allow=config.allow, device=config.device)
     score: dict[str, Any] = {"checkpoint": str(config.checkpoint), "env": config.env}
     if config.offline is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,8 +33,23 @@ class TrainCommand:
     """Write the last line of metrics to this file."""
 
 
-def parse(name: str, flags: Sequence[str]) -> TrainCommand:
-    """`name`: a recipe of ours, or 'package.module:function'. Raises ValueError for a name that is neither."""
+def recipe_and_flags(verb: Callable[[list[str]], None], words: Sequence[str]) -> tuple[str, list[str]]:
+    """What follows a verb on the command line; where no recipe does, say how it is used and stop."""
+    if words and not words[0].startswith("-"):
+        return words[0], list(words[1:])
+    name = verb.__name__
+    sys.stdout.write(
+        f"usage: volition {name} RECIPE [--FIELD VALUE ...]\n\n{inspect.getdoc(verb)}\n\n"
+        f"Recipes of ours: {', '.join(recipes.__all__)}. `volition {name} RECIPE --help` lists every flag.\n"
+    )
+    raise SystemExit(0 if words else 2)
+
+
+def find_recipe(name: str) -> tuple[Experiment, str]:
+    """The experiment of a recipe of ours or of 'package.module:function', and what its docstring says.
+
+    Raises ValueError for a name that is neither.
+    """
     if ":" not in name and name not in recipes.__all__:
         known = suggest(name, recipes.__all__)
         raise ValueError(f"there is no recipe {name!r}{known}; yours are 'package.module:function'")
@@ -40,12 +57,17 @@ def parse(name: str, flags: Sequence[str]) -> TrainCommand:
     experiment = recipe() if callable(recipe) else recipe
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{name} must be a function that returns an Experiment, and gave {type(experiment).__name__}")
+    return experiment, (recipe.__doc__ or "").strip()
+
+
+def parse(name: str, flags: Sequence[str]) -> TrainCommand:
+    experiment, description = find_recipe(name)
     return tyro.cli(
         tyro.conf.AvoidSubcommands[TrainCommand],
         default=TrainCommand(experiment=experiment, run=Path("runs") / name.rpartition(":")[2]),
         args=flags,
         prog=f"volition train {name}",
-        description=(recipe.__doc__ or "").strip(),
+        description=description,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from volition.auxiliary import feed, future_steps
 from volition.config import Contract, Experiment, dump, read
 from volition.contract import RobotSpec, require_equal
 from volition.data.open import load_cached, load_spec
@@ -51,6 +53,8 @@ def run_training(
     progress: Progress = lambda _: None,
 ) -> Path:
     """Train to the end and return the last checkpoint. With `resume`, go on exactly where the run stopped."""
+    if not experiment.data.path:
+        raise ValueError("this recipe brings no dataset of its own: pass --data.path with the folder of one")
     episodes, robot = open_dataset(Path(experiment.data.path))
     return run_training_on(experiment, episodes, robot, run, resume=resume, device=device, progress=progress)
 
@@ -158,6 +162,7 @@ def batches(experiment: Experiment, policy: Policy, episodes: Sequence[Episode])
         num_obs_steps=window.num_obs_steps,
         obs_stride=window.obs_stride,
         action_horizon=window.action_horizon,
+        future_steps=future_steps(policy.auxiliary),
     )
     balance: Literal["tasks", "frames"] = "tasks" if data.balance_tasks else "frames"
     config = SamplerConfig(batch_size=loop.batch_size, seed=loop.seed, balance=balance, weights=dict(data.task_weights))
@@ -165,7 +170,9 @@ def batches(experiment: Experiment, policy: Policy, episodes: Sequence[Episode])
 
     def batch(step: int) -> tuple[Batch, Target]:
         draw = sampler.draw(step)
-        return policy.collator([windows.sample(i, c) for i, c in zip(draw.indices.tolist(), draw.choices.tolist())])
+        samples = [windows.sample(i, c) for i, c in zip(draw.indices.tolist(), draw.choices.tolist())]
+        seen, target = policy.collator(samples)
+        return seen, replace(target, extras=feed(policy.auxiliary, samples, step))
 
     return batch
 

@@ -70,6 +70,7 @@ def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[di
     """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs and saves."""
     policy, optimizer, device = trainer.policy.train(), trainer.optimizer, trainer.policy.backbone.device
     losses: list[torch.Tensor] = []
+    latest: dict[str, torch.Tensor] = {}  # of every metric; a part of the loss may have a turn at some steps only
     started, waited = time.perf_counter(), 0.0
     for step, (batch, target), wait in _prefetch(batches, trainer.step + 1, config.num_steps):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -90,10 +91,11 @@ def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[di
 
         trainer.step = step
         losses.append(loss.total.detach())
+        latest |= loss.metrics
         waited += wait
         if step % config.log_every == 0 or step == config.num_steps:
             seconds = time.perf_counter() - started
-            metrics = {"loss": torch.stack(losses).mean(), "grad_norm": grad_norm, **loss.metrics}
+            metrics = {"loss": torch.stack(losses).mean(), "grad_norm": grad_norm, **latest}
             yield {
                 "step": step,
                 **{name: value.item() for name, value in metrics.items()},
@@ -102,7 +104,7 @@ def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[di
                 "data_wait_seconds": waited,
                 "step_seconds": seconds / len(losses),
             }
-            losses, started, waited = [], time.perf_counter(), 0.0
+            losses, latest, started, waited = [], {}, time.perf_counter(), 0.0
 
 
 def _prefetch(batches: Batches, first: int, last: int) -> Iterator[tuple[int, tuple[Batch, Target], float]]:

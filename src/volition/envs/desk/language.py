@@ -46,7 +46,7 @@ def _wordings(task: str) -> tuple[blocks.Wordings, dict[str, str]]:
 
 @cache
 def instructions(task: str, split: str) -> tuple[str, ...]:
-    """All wordings of a task in "train" (twelve or more) or "validation" (four). Raises ValueError for an unknown name."""
+    """All wordings of a task in "train" (twelve or more) or "validation" (four). ValueError for an unknown name."""
     if task not in TASKS:
         raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
     if split not in SPLITS:

@@ -191,8 +191,8 @@ class Questions:
         places: list[np.ndarray] = []
         for number in range(self._config.questions):
             question = ask(facts, rng)
-            pictures = [self._adapter.image_token_id] * (self._adapter.tokens_per_image * len(CAMERAS))
-            asked = [*(pictures if number == 0 else []), *self._encode(question.asked)]
+            pictures = self._adapter.shown(len(CAMERAS)) if number == 0 else []
+            asked = [*pictures, *self._encode(question.asked)]
             said = [*self._encode(question.answer), EOS]
             ids += [*asked, *self._adapter.readout_ids, *said]
             kinds += [int(number > 0)] * len(asked) + [1] * (1 + len(said))
@@ -222,7 +222,7 @@ def losses(
 
 
 def hidden_states(backbone: Backbone, batch: dict[str, Tensor]) -> Float[Tensor, "N L D"]:
-    cameras = [normalise(batch[camera], backbone.adapter.image_size) for camera in CAMERAS]
+    cameras = [normalise(batch[camera], backbone.adapter.pictures) for camera in CAMERAS]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     with torch.autocast("cpu", backbone.autocast, enabled=backbone.autocast is not None):
         return backbone.adapter.hidden(backbone.model, inputs | backbone.adapter.pixels(cameras)).float()

@@ -1,0 +1,120 @@
+"""Co-training: questions about pictures, or captions, answered in words beside the batches of robots.
+
+    [pictures][question][LRN][answer]<eos>     cross-entropy of the answer's tokens and <eos>, of nothing else
+
+The answer follows [LRN] as a head's own tokens do, so every family of models has its place for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from volition.auxiliary.base import Auxiliary
+from volition.backbones.adapter import Adapter
+from volition.backbones.base import Backbone, Encoded
+from volition.backbones.encoded import extended
+from volition.data.transforms import Transform
+from volition.data.vision_language import load_questions
+from volition.records import Sample, VisionLanguageSample
+from volition.types import Batch, Target
+
+NOT_SAID = -1  # fills up the rows of answers that are shorter than the longest
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoTrainingConfig:
+    """Override `samples` in a class of yours to bring questions from elsewhere."""
+
+    path: str = ""  # a JSONL file, see `data.vision_language`
+    weight: float = 0.05
+    batch_size: int = 8  # questions in a step that has any
+    every: int = 1  # steps from one that has questions to the next
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def samples(self) -> Sequence[VisionLanguageSample]:
+        return load_questions(Path(self.path))
+
+    def build(
+        self, backbone: Backbone, *, cameras: tuple[str, ...], transforms: Transform, training: bool
+    ) -> CoTraining:
+        return CoTraining(self.weight, Questions(self, self.samples(), backbone.adapter) if training else None)
+
+
+class CoTraining(Auxiliary):
+    """Has no weights of its own: it trains the backbone's."""
+
+    name: ClassVar[str] = "caption"
+
+    def loss(self, backbone: Backbone, encoded: Encoded, wanted: Answers, target: Target) -> Float[Tensor, ""]:
+        logits = backbone.encode(wanted.batch).logits(wanted.positions)
+        return F.cross_entropy(logits.flatten(0, 1), wanted.ids.flatten(), ignore_index=NOT_SAID)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Rows with questions and their answers, and which token is to be said where."""
+
+    batch: Batch
+    positions: Int[Tensor, "N P"]  # of the token before the one that is to be said
+    ids: Int[Tensor, "N P"]  # to be said; NOT_SAID where the row has fewer
+
+    def to(self, device: torch.device) -> Answers:
+        return Answers(batch=self.batch.to(device), positions=self.positions.to(device), ids=self.ids.to(device))
+
+
+class Questions:
+    """Feed: a batch of questions at every `every`-th step, drawn anew at each."""
+
+    def __init__(self, config: CoTrainingConfig, samples: Sequence[VisionLanguageSample], adapter: Adapter):
+        if not samples:
+            raise ValueError("co-training needs at least one question, got none")
+        self._config, self._samples, self._adapter = config, samples, adapter
+
+    def __call__(self, samples: Sequence[Sample], step: int) -> Answers | None:
+        if step % self._config.every:
+            return None
+        rng = np.random.default_rng((self._config.seed, step))
+        chosen = rng.integers(len(self._samples), size=self._config.batch_size)
+        return collate_answers([self._samples[i] for i in chosen.tolist()], self._adapter)
+
+
+def collate_answers(samples: Sequence[VisionLanguageSample], adapter: Adapter) -> Answers:
+    """All samples must have the same number of pictures; of any size, they are resized to the model's."""
+    counts = {len(sample.images) for sample in samples}
+    if len(counts) != 1:
+        raise ValueError(f"questions of one batch must have the same number of pictures, got {sorted(counts)}")
+    count = counts.pop()
+    batch = Batch(
+        inputs=adapter.collate([sample.question for sample in samples], count),
+        images={str(i): _resized([s.images[i] for s in samples], adapter.pictures.size)[:, None] for i in range(count)},
+        state=torch.zeros(len(samples), 1, 0),
+    )
+    end = getattr(adapter.tokenizer, "eos_token_id", None)
+    answers = [[*adapter.words(sample.answer), *([end] if end is not None else [])] for sample in samples]
+    length = max(map(len, answers))
+    ids = torch.tensor([[*answer, *[NOT_SAID] * (length - len(answer))] for answer in answers])
+    # What stands after a row's answer is seen by no token that counts.
+    inputs, places = extended(batch, ids.clamp(min=0))
+    return Answers(batch=replace(batch, inputs=inputs), positions=places - 1, ids=ids)
+
+
+def _resized(pictures: Sequence[np.ndarray], size: tuple[int, int]) -> UInt8[Tensor, "N h w 3"]:
+    def resize(picture: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+
+    return torch.cat([resize(picture) for picture in pictures]).permute(0, 2, 3, 1)

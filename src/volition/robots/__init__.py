@@ -1,0 +1,5 @@
+"""What a robot understands: actions in metres and radians, and the limits that it declares."""
+
+from volition.robots.action import ActionLimits, ActionParser, RoboAction, agreement, signed_gripper
+
+__all__ = ["ActionLimits", "ActionParser", "RoboAction", "agreement", "signed_gripper"]

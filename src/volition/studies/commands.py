@@ -1,0 +1,181 @@
+"""What can be asked of the command line: a frozen dataclass a verb, whose fields are flags and whose docstring is help.
+
+Nothing heavy is imported before a verb is called, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from volition.studies.eval_config import EvalConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Record demonstrations, train a policy, evaluate it, and write report.html.
+
+    Example:  volition demo            (four to five minutes on two cores)
+              volition demo --small    (a minute or two: does every part work here?)
+    """
+
+    small: bool = False
+    """The same path with very little of everything: it proves the path, not the policy."""
+    study: bool = False
+    """Add the blind twin, three seeds, from-scratch training, and success against training minutes (hours)."""
+    run: Path | None = None
+    """Where everything goes: runs/demo, with --small runs/demo-small. What is finished there is not done again."""
+    json: Path | None = None
+    """Write the report's numbers to this file as well."""
+
+    def __call__(self) -> None:
+        from volition.studies.demo import DemoConfig, run_demo
+        from volition.studies.progress import Bars
+
+        if self.small and self.study:
+            raise ValueError("--small and --study exclude each other: a study repeats the whole demo")
+        folder = self.run or Path("runs/demo-small" if self.small else "runs/demo")
+        if self.study:
+            from volition.studies.demo_study import StudyConfig, run_study
+
+            with Bars() as bars:
+                page = run_study(StudyConfig(demo=DemoConfig(run=folder)), bars.say)
+        else:
+            config = DemoConfig.small(folder) if self.small else DemoConfig(run=folder)
+            with Bars() as bars:
+                page = run_demo(config, bars.say)
+        report = json.loads(page.with_name("report.json").read_text())
+        low, high = report["success_interval"]
+        tell(f"Success {report['success_rate']:.0%} ({low:.0%} to {high:.0%}) in {report['seconds']:.0f} s: {page}")
+        write(self.json, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Record demonstrations of the scripted expert as a LeRobot v3.0 dataset.
+
+    Interrupt it whenever you like: the same command goes on where it stopped.
+
+    Example:  volition record desk --out runs/my-data --episodes-per-task 20 --tasks open_drawer turn_on_led
+    """
+
+    env: tyro.conf.Positional[Literal["desk"]]
+    out: Path
+    """The dataset folder."""
+    tasks: tuple[str, ...] = ()
+    """Short names of tasks; all 34 by default."""
+    episodes_per_task: int = 20
+    chains: int = 0
+    """Five-task sequences without a reset between the tasks, recorded after the single episodes."""
+    scenes: tuple[str, ...] = ("A", "B", "C", "D")
+    shift: bool = False
+    """Shift and turn the furniture and the camera a little at every reset, so that a policy has to look."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of both cameras; by default static 200x200 and gripper 84x84, as CALVIN's."""
+    images: Literal["video", "png", "jpeg"] = "video"
+    seed: int = 0
+    workers: int = 2
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        from volition.config import Recording
+        from volition.data.lerobot_stage import LeRobotConfig
+        from volition.data.perform import PerformConfig
+        from volition.data.record import RecordConfig
+        from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES
+        from volition.envs.desk.environment import DeskConfig
+        from volition.envs.desk.starts import DEMO, NONE
+        from volition.envs.desk.tasks import TASKS
+        from volition.studies.progress import Bars
+        from volition.studies.recording import record_desk
+
+        sizes = {name: self.image_size or size for name, size in DEFAULT_IMAGE_SIZES.items()}
+        env = DeskConfig(image_sizes=sizes, shift=DEMO if self.shift else NONE, scenes=self.scenes)
+        config = RecordConfig(
+            tasks=self.tasks or TASKS,
+            episodes_per_task=self.episodes_per_task,
+            chains=self.chains,
+            scenes=self.scenes,
+            perform=PerformConfig(seed=self.seed),
+            storage=LeRobotConfig(images=self.images),
+            workers=self.workers,
+        )
+        with Bars() as bars:
+            done = record_desk(Recording(env=env, record=config), self.out, progress=bars.recording)
+        tell(f"{done.episodes} episodes, {done.frames} frames in {self.out} ({done.rejected} failed attempts left out)")
+        write(self.json, dataclasses.asdict(done))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Look into a dataset: format, episodes, frames, tasks, cameras, statistics.
+
+    Example:  volition data info runs/demo/data
+    """
+
+    what: tyro.conf.Positional[Literal["info"]]
+    path: tyro.conf.Positional[Path]
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        from volition.data.convert import info
+
+        found = info(self.path)
+        tell(json.dumps(found, indent=2))
+        write(self.json, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(EvalConfig):
+    """Evaluate a checkpoint closed-loop, or with --offline against recorded actions.
+
+    Example:  volition eval runs/demo --env desk --chains 20
+              volition eval runs/demo --env desk --starts 10 --tasks open_drawer turn_on_led
+              volition eval runs/mini --offline path/to/dataset
+    """
+
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        from volition.studies.evaluating import evaluate_checkpoint
+        from volition.studies.progress import Bars
+
+        with Bars() as bars:
+            score = evaluate_checkpoint(self, bars.say)
+        tell(json.dumps({name: value for name, value in score.items() if name != "episodes"}, indent=2))
+        write(self.json, score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """What this machine can do, and how to mend what it can't.
+
+    Example:  volition doctor
+    """
+
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        from volition.studies.doctor import examine
+
+        findings = examine()
+        for finding in findings:
+            tell(f"{'ok  ' if finding.fine else 'MEND'} {finding.what}: {finding.found}")
+        write(self.json, [dataclasses.asdict(finding) for finding in findings])
+        if not all(finding.fine for finding in findings):
+            raise SystemExit(1)
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def write(path: Path | None, document: Any) -> None:
+    if path is not None:
+        path.write_text(json.dumps(document, indent=1) + "\n")
