@@ -18,7 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, LlavaConfig
 
 from volition.backbones import Adapter, Backbone, HubBackbone
-from volition.backbones.hub import tokens_per_image
+from volition.backbones.images import Pictures
 from volition.backbones.tiny import SPECIAL, tiny_tokenizer, vocabulary
 from volition.config import DataConfig, Experiment
 from volition.recipes import smoke
@@ -48,8 +48,7 @@ class AskedAdapter(Adapter):
     def prompt(self, instruction: str, num_images: int) -> list[int]:
         """Pictures first, then the question that the model is used to."""
         asked = f"what should the robot do to {instruction}?"
-        marks = [self.image_token_id] * (self.tokens_per_image * num_images)
-        return [*marks, *self.tokenizer.encode(asked, add_special_tokens=False)]
+        return [*self.picture_ids * num_images, *self.words(asked)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +66,11 @@ class AskedVLM:
             if pretrained
             else AutoModelForImageTextToText.from_config(config)
         )
+        side = config.vision_config.image_size
         adapter = AskedAdapter(
             AutoTokenizer.from_pretrained(self.model_id),
-            image_token_id=config.image_token_id,
-            tokens_per_image=tokens_per_image(config),
-            image_size=(config.vision_config.image_size, config.vision_config.image_size),
-            first_new_id=model.get_input_embeddings().num_embeddings,  # [LRN] is a new entry, after the vocabulary
+            model,  # is asked for its tokens a picture, its vocabulary and so on
+            pictures=Pictures(size=(side, side)),
             num_readouts=self.num_readouts,
         )
         return Backbone(model, adapter)
