@@ -101,7 +101,7 @@ class Experiment:
         state = tuple(robot.state.index(name) for name in self.data.state)
         head = self.head.build(
             backbone,
-            robot.action_space,
+            robot.action_space.scaled(),
             num_obs_steps=self.window.num_obs_steps,
             horizon=self.window.action_horizon,
             state_dim=len(state),

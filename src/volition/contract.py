@@ -45,6 +45,13 @@ class ActionSpace:
     def continuous(self) -> tuple[int, ...]:
         return tuple(i for i, d in enumerate(self.dimensions) if d.kind == "continuous")
 
+    def scaled(self) -> ActionSpace:
+        """As heads see it: continuous dimensions in -1..1, which transforms bring them to; binary ones as they are."""
+        dimensions = tuple(
+            dataclasses.replace(d, low=-1.0, high=1.0) if d.kind == "continuous" else d for d in self.dimensions
+        )
+        return dataclasses.replace(self, dimensions=dimensions)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:

@@ -18,7 +18,9 @@ from volition.types import Batch, Loss, Target, Term
 
 
 class Head(nn.Module, ABC):
-    """Turns what the VLM read out into chunks of actions, in units of the action space.
+    """Turns what the VLM read out into chunks of actions, in units of the action space that it was built for.
+
+    That is the robot's with its continuous dimensions scaled to -1..1 (`ActionSpace.scaled`); transforms do the rest.
 
     Inference is a function of (encoded, batch, states): a state is opaque, belongs to one robot, and is never an
     attribute of the module. `start()` makes the state of a robot that has seen nothing.
