@@ -87,7 +87,6 @@ class Side:
     """One way to run the model: its training step and its control step."""
 
     name: str
-    bf16: bool
     train: Callable[[], float]
     act: Callable[[], Tensor]
 
@@ -116,7 +115,7 @@ def make_side(name: str, *, compiled: bool) -> Side:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return runs(step.inputs)[0]
 
-    return Side(name=name, bf16=bf16, train=train, act=act)
+    return Side(name=name, train=train, act=act)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 import tyro
 
 from volition.studies.backbones_command import Backbones
-from volition.studies.commands import Data, Demo, Doctor, Eval, Record, tell, write
+from volition.studies.commands import Data, Demo, Doctor, Eval, Record
+from volition.studies.output import tell, write
 
 Verb = Callable[[list[str]], None]
 

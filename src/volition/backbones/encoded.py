@@ -33,9 +33,7 @@ class Encoded:
     @cached_property
     def readout(self) -> Float[Tensor, "B T K D"]:
         """Hidden states at the [LRN] tokens, in float32 whatever the backbone computes in."""
-        positions = self._batch.inputs["readout_positions"]
-        rows = torch.arange(len(positions), device=positions.device)[:, None]
-        found = self.tokens[rows, positions].float()
+        found = at(self.tokens, self._batch.inputs["readout_positions"]).float()
         return found.reshape(*self._batch.shape, -1, found.shape[-1])
 
     @cached_property
@@ -49,8 +47,9 @@ class Encoded:
         count, steps = self._batch.shape
 
         def per_step(x: Tensor) -> Tensor:
-            whole = x.shape[0] == count * steps
-            return x.unflatten(0, (count, steps)) if whole else x[:, None].expand(-1, steps, -1, -1, -1)
+            if one_step_a_row(self._batch):
+                return x.unflatten(0, (count, steps))
+            return x[:, None].expand(-1, steps, -1, -1, -1)
 
         return [(per_step(layer.keys), per_step(layer.values)) for layer in attended(cache)]
 
@@ -63,8 +62,7 @@ class Encoded:
 
     def logits(self, positions: Int[Tensor, "N P"]) -> Float[Tensor, "N P V"]:
         """Vocabulary logits, at these positions only: a whole row of them costs more than the rest of the model."""
-        rows = torch.arange(len(positions), device=positions.device)[:, None]
-        return self._backbone.logits(self.tokens[rows, positions])
+        return self._backbone.logits(at(self.tokens, positions))
 
     def extend(self, ids: Int[Tensor, "B T M"]) -> Float[Tensor, "B T M D"]:
         """Hidden states of tokens put directly after each step's [LRN]. Nothing else sees them, later steps neither.
@@ -73,7 +71,7 @@ class Encoded:
         pass for every step.
         """
         count, steps = self._batch.shape
-        if len(self._batch.inputs["input_ids"]) == count * steps:
+        if one_step_a_row(self._batch):
             return self._extend(self._batch, ids.flatten(0, 1)).unflatten(0, (count, steps))
         return torch.stack([self._extend(first_steps(self._batch, t + 1), ids[:, t]) for t in range(steps)], dim=1)
 
@@ -84,8 +82,7 @@ class Encoded:
 
     def _extend(self, batch: Batch, ids: Int[Tensor, "N M"]) -> Float[Tensor, "N M D"]:
         inputs, positions = extended(batch, ids)
-        hidden = self._backbone.run(inputs, pictures(batch))
-        return hidden[torch.arange(len(ids), device=ids.device)[:, None], positions].float()
+        return at(self._backbone.run(inputs, pictures(batch)), positions).float()
 
 
 class Stored(Encoded):
@@ -95,12 +92,22 @@ class Stored(Encoded):
         self.readout = readout
 
 
+def at(hidden: Float[Tensor, "N L D"], positions: Int[Tensor, "N P"]) -> Float[Tensor, "N P D"]:
+    """What stands at these positions of every row."""
+    return hidden[torch.arange(len(positions), device=positions.device)[:, None], positions]
+
+
+def one_step_a_row(batch: Batch) -> bool:
+    """Else (interleaved history) a row holds all steps of its window."""
+    count, steps = batch.shape
+    return len(batch.inputs["input_ids"]) == count * steps
+
+
 def pictures(batch: Batch) -> list[Tensor]:
     """uint8[N, h, w, 3] for every picture of a row, in the order of its prompt: step by step, camera by camera."""
-    count, steps = batch.shape
-    if len(batch.inputs["input_ids"]) == count * steps:
+    if one_step_a_row(batch):
         return [x.flatten(0, 1) for x in batch.images.values()]
-    return [x[:, t] for t in range(steps) for x in batch.images.values()]
+    return [x[:, t] for t in range(batch.shape[1]) for x in batch.images.values()]
 
 
 def extended(batch: Batch, ids: Int[Tensor, "N M"]) -> tuple[dict[str, Tensor], Int[Tensor, "N M"]]:
@@ -120,18 +127,16 @@ def extended(batch: Batch, ids: Int[Tensor, "N M"]) -> tuple[dict[str, Tensor], 
 
 def first_steps(batch: Batch, steps: int) -> Batch:
     """The first steps of rows that hold several, as if nothing had come after."""
-    ends = batch.inputs["readout_positions"].unflatten(1, (batch.shape[1], -1))[:, steps - 1, -1:] + 1
+    readouts = batch.inputs["readout_positions"].unflatten(1, (batch.shape[1], -1))[:, :steps]
+    ends = readouts[:, -1, -1:] + 1
     before = torch.arange(batch.inputs["input_ids"].shape[1], device=ends.device) < ends
     length = int(ends.max())
     inputs = {
         name: (x * before)[:, :length] if x.shape == batch.inputs["input_ids"].shape else x
         for name, x in batch.inputs.items()
     }
-    inputs["readout_positions"] = (
-        batch.inputs["readout_positions"].unflatten(1, (batch.shape[1], -1))[:, :steps].flatten(1)
-    )
     return Batch(
-        inputs=inputs,
+        inputs=inputs | {"readout_positions": readouts.flatten(1)},
         images={name: x[:, :steps] for name, x in batch.images.items()},
         state=batch.state[:, :steps],
     )

@@ -11,14 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from volition.compat.config import ActHeadConfig
 from volition.compat.gpt2 import GPT2
+from volition.heads.base import newest, pad, slide
 
 
 class OutputMLP(nn.Module):
@@ -85,14 +84,12 @@ class ActHead(nn.Module, ABC):
         self, features: Float[Tensor, "B F"], states: Sequence[Float[Tensor, "_ F"]]
     ) -> tuple[Float[Tensor, "B H C"], Float[Tensor, "B H 1"], list[Float[Tensor, "_ F"]]]:
         """One step of every robot: arm, gripper logits, new states."""
-        windows = [torch.cat([seen, now[None]])[-self.memory :] for seen, now in zip(states, features, strict=True)]
+        windows = slide(states, features[:, None], self.memory)
         return *self.last(windows), windows
 
     def last(self, windows: Sequence[Float[Tensor, "_ F"]]) -> tuple[Float[Tensor, "B H C"], Float[Tensor, "B H 1"]]:
         """The newest step of windows of any lengths: what is padded behind a window's end cannot be seen from it."""
-        hidden = self.sequence(pad_sequence(list(windows), batch_first=True))
-        ends = torch.tensor([len(window) - 1 for window in windows], device=hidden.device)
-        return self.outputs(hidden[torch.arange(len(windows), device=hidden.device), ends])
+        return self.outputs(newest(self.sequence(pad(windows, max(map(len, windows)))), windows))
 
 
 class FCHead(ActHead):

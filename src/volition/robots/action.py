@@ -13,6 +13,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,10 @@ class ActionParser:
             raise ValueError(f"rotation must be 'euler_xyz', is {self.space.rotation!r}; convert it with `geometry`")
         _factors(self.space)
 
+    @cached_property
+    def _factors(self) -> dict[str, float]:
+        return _factors(self.space)
+
     def continuous(self, chunk: np.ndarray, confidence: float | None = None) -> list[RoboAction]:
         """float[A], [H, A] or [1, T, H, A] in the space's units; of several frames T the newest is read."""
         steps = self._steps(chunk)
@@ -151,8 +156,7 @@ class ActionParser:
 
     def _action(self, step: np.ndarray, confidence: float | None, horizon: int) -> RoboAction:
         values = dict(zip((d.name for d in self.space.dimensions), step.tolist()))
-        factors = _factors(self.space)
-        x, y, z, rx, ry, rz = (values.get(name, 0.0) * factors.get(name, 1.0) for name in PARTS)
+        x, y, z, rx, ry, rz = (values.get(name, 0.0) * self._factors.get(name, 1.0) for name in PARTS)
         grippers = [
             signed_gripper(values[d.name], open_at=d.high, closed_at=d.low)
             for d in self.space.dimensions

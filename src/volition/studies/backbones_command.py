@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from volition.studies.output import tell, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,7 @@ class Backbones:
             version, families = known()
             document = {"transformers": version, "families": {n: dataclasses.asdict(f) for n, f in families.items()}}
             text, fine = page() if self.markdown else "\n".join(lines()), True
-        sys.stdout.write(text.rstrip("\n") + "\n")
-        if self.json is not None:
-            self.json.write_text(json.dumps(document, indent=1) + "\n")
+        tell(text.rstrip("\n"))
+        write(self.json, document)
         if not fine:
             raise SystemExit(1)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
 
 from volition.studies.eval_config import EvalConfig
+from volition.studies.output import tell, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +170,3 @@ class Doctor:
         write(self.json, [dataclasses.asdict(finding) for finding in findings])
         if not all(finding.fine for finding in findings):
             raise SystemExit(1)
-
-
-def tell(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def write(path: Path | None, document: Any) -> None:
-    if path is not None:
-        path.write_text(json.dumps(document, indent=1) + "\n")

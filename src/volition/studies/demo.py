@@ -24,6 +24,7 @@ from volition.policy import Policy
 from volition.recipes.desk import DEMO_ENV, DEMO_TASKS, demo, demo_recording
 from volition.studies.demo_report import build_report
 from volition.studies.evaluating import one_thread
+from volition.studies.output import write
 from volition.studies.recording import ensure_data, make_desk
 from volition.studies.report import write_report
 from volition.studies.training import load_policy, run_training
@@ -169,4 +170,4 @@ def results_json(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 def _write_json(path: Path, document: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    write(path, document)

@@ -7,7 +7,6 @@ was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,6 +24,7 @@ from volition.evaluation.statistics import Estimate, mean_over_tasks
 from volition.evaluation.suite import outcomes_by_task
 from volition.studies.demo import DemoConfig, DemoRun, Say, evaluate_tasks, measure, results_json, train_or_resume
 from volition.studies.demo_report import GROUPS, build_report
+from volition.studies.output import write
 from volition.studies.report import write_report
 from volition.studies.report_build import blind_twin, group_rows
 from volition.studies.report_parts import Curve
@@ -105,7 +105,7 @@ def run_study(config: StudyConfig, say: Say = lambda phase, share, text: None) -
         groups=group_rows(run.results, GROUPS, twin.results),
     )
     summary = {outcome.variant.folder: _summary(outcome, _step_seconds(run)) for outcome in outcomes}
-    (config.demo.run / "study.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write(config.demo.run / "study.json", summary)
     return write_report(report, config.demo.run)
 
 
@@ -141,7 +141,7 @@ def _run_variant(demo: DemoConfig, variant: Variant) -> Outcome:
         variant=variant,
         results=evaluate_tasks(policy, demo, experiment, lambda phase, share, text: None),
     )
-    (folder / "eval.json").write_text(json.dumps(results_json(outcome.results), indent=1) + "\n")
+    write(folder / "eval.json", results_json(outcome.results))
     return outcome
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import tyro
 
 from volition import recipes
 from volition.config import Experiment, locate, suggest
+from volition.studies.output import write
 from volition.studies.progress import Bars
 from volition.studies.recording import ensure_data
 from volition.studies.training import run_training
@@ -85,5 +85,5 @@ def execute(command: TrainCommand) -> Path:
         )
     if command.json is not None:
         lines = read_metrics(command.run / "metrics.jsonl")
-        command.json.write_text(json.dumps(lines[-1] if lines else {}, indent=1) + "\n")
+        write(command.json, lines[-1] if lines else {})
     return checkpoint

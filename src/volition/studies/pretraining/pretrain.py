@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from volition.backbones import Backbone, TinyPaliGemma
-from volition.backbones.images import Augmentation, normalise
+from volition.backbones.images import Augmentation
 from volition.backbones.tiny import NUM_LOCATIONS, SPECIAL
 from volition.envs.desk.desk import Desk
 from volition.studies.pretraining.questions import NUM_COORDINATES, ask, coordinates
@@ -222,10 +222,8 @@ def losses(
 
 
 def hidden_states(backbone: Backbone, batch: dict[str, Tensor]) -> Float[Tensor, "N L D"]:
-    cameras = [normalise(batch[camera], backbone.adapter.pictures) for camera in CAMERAS]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    with torch.autocast("cpu", backbone.autocast, enabled=backbone.autocast is not None):
-        return backbone.adapter.hidden(backbone.model, inputs | backbone.adapter.pixels(cameras)).float()
+    return backbone.run(inputs, [batch[camera] for camera in CAMERAS]).float()
 
 
 def answer_logits(
