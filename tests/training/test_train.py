@@ -18,9 +18,9 @@ from tests.toy import SPEC, WORDINGS, Toy, ToyConfig
 from volition.backbones import TinyPaliGemma
 from volition.backbones.images import Augmentation
 from volition.config import DataConfig, Experiment, WindowConfig
-from volition.heads import DiscreteHeadConfig, LSTMHeadConfig
+from volition.heads import LSTMHeadConfig
 from volition.records import Start
-from volition.studies.training import load_policy, make_transforms, run_training_on
+from volition.studies.training import load_policy, run_training_on
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import read_metrics
 from volition.training.optim import OptimConfig, make_optimizer
@@ -190,36 +190,6 @@ def test_resume_refuses_another_recipe(episodes, tmp_path) -> None:
     other = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, optim=OptimConfig(lr=5e-4, warmup_steps=3)))
     with pytest.raises(ValueError, match=r"differs in\s+loop\.optim\.lr: 0\.001 != 0\.0005"):
         run_training_on(other, episodes, SPEC, tmp_path, resume=True)
-
-
-DEGREES = tuple(replace(d, low=-30.0, high=90.0) for d in SPEC.action_space.dimensions)
-IN_DEGREES = replace(SPEC, action_space=replace(SPEC.action_space, dimensions=DEGREES))
-
-
-def test_actions_of_any_range_can_be_learned(episodes) -> None:
-    """A dataset in degrees: what the policy answers is in degrees, over the whole range."""
-    transforms = make_transforms(EXPERIMENT, episodes, IN_DEGREES)
-    toy = Toy()
-    toy.reset(Start(seed=0, tasks=("reach_red",)))
-    observation = toy.observe("")
-    degrees = np.array([[-30.0, 90.0], [30.0, 30.0]], np.float32)
-    encoded = transforms.encode(degrees, observation)
-    np.testing.assert_allclose(encoded, [[-1.0, 1.0], [0.0, 0.0]], atol=1e-6)
-    np.testing.assert_allclose(transforms.decode(encoded, observation), degrees, atol=1e-4)
-
-
-def test_heads_that_know_their_range_know_the_scaled_one(episodes) -> None:
-    """Tokens of a dataset in degrees cover its degrees: transforms scale to -1..1, and the head must not once more."""
-    transforms = make_transforms(EXPERIMENT, episodes, IN_DEGREES)
-    policy = replace(EXPERIMENT, head=DiscreteHeadConfig()).build(IN_DEGREES, transforms)
-    toy = Toy()
-    toy.reset(Start(seed=0, tasks=("reach_red",)))
-    observation = toy.observe("")
-    degrees = np.linspace(-30, 90, EXPERIMENT.window.action_horizon * 2, dtype=np.float32).reshape(-1, 2)
-    tokens = policy.head.tokens(torch.from_numpy(transforms.encode(degrees, observation)))
-    assert (tokens.min(), tokens.max()) == (0, 255)
-    said = transforms.decode(policy.head.actions(tokens.flatten()).numpy(), observation)
-    np.testing.assert_allclose(said, degrees, atol=120 / 255)
 
 
 def test_optimizer_groups(episodes) -> None:
