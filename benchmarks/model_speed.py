@@ -27,10 +27,12 @@ from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 from volition.compat.config import ActHeadConfig, RoboVLMsConfig
 from volition.compat.losses import action_losses
 from volition.compat.model import Inputs, RoboVLM
+from volition.training.recompute import recompute_layers
 
 logger = logging.getLogger(__name__)
 BATCH, WINDOW, CHUNK, WORDS = 4, 8, 10, 16
-VARIANTS = ("reference", "fp32", "bf16")
+# lean: float32 with the layers of the vision tower computed again in the backward pass.
+VARIANTS = ("reference", "fp32", "lean", "bf16")
 
 
 def make_model(attention: str) -> RoboVLM:
@@ -93,6 +95,8 @@ class Side:
 
 def make_side(name: str, *, compiled: bool) -> Side:
     model = make_model("eager" if name == "reference" else "sdpa")
+    if name == "lean":
+        recompute_layers(model.backbone.vision_model.modules(), "layers")
     runs: nn.Module = Reference(model) if name == "reference" else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, weight_decay=0.0, fused=name != "reference")
     bf16 = name == "bf16"

@@ -61,7 +61,7 @@ MAY_NEED: dict[str, set[str]] = {
     "heads": {"torch", "jaxtyping", "tokenizers", "diffusers"},
     "auxiliary": {"numpy", "torch", "jaxtyping", "transformers"},
     "policy": {"numpy", "torch"},
-    "training": {"torch", "safetensors", "peft", "bitsandbytes"},
+    "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes"},
     "config": set(),
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
     "recipes": set(),

@@ -17,13 +17,14 @@ from tests.tiny import SMALL
 from tests.toy import SPEC, WORDINGS, Toy, ToyConfig
 from volition.backbones import TinyPaliGemma
 from volition.backbones.images import Augmentation
-from volition.config import DataConfig, Experiment, WindowConfig
+from volition.config import DataConfig, Experiment, WindowConfig, dump
 from volition.heads import LSTMHeadConfig
 from volition.records import Start
-from volition.studies.training import load_policy, run_training_on
+from volition.studies.training import load_policy, require_same_recipe, run_training_on
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import read_metrics
 from volition.training.optim import OptimConfig, make_optimizer
+from volition.training.recompute import RecomputeConfig
 from volition.training.train import LoopConfig, NotFiniteError, Trainer, train
 
 EXPERIMENT = Experiment(
@@ -190,6 +191,16 @@ def test_resume_refuses_another_recipe(episodes, tmp_path) -> None:
     other = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, optim=OptimConfig(lr=5e-4, warmup_steps=3)))
     with pytest.raises(ValueError, match=r"differs in\s+loop\.optim\.lr: 0\.001 != 0\.0005"):
         run_training_on(other, episodes, SPEC, tmp_path, resume=True)
+
+
+def test_a_field_that_came_later_had_its_default() -> None:
+    now = dump(EXPERIMENT)
+    before = json.loads(json.dumps(now))
+    del before["loop"]["recompute"], before["loop"]["keep_last"], before["train"]
+    require_same_recipe(before, now, Path("runs/old"))
+    other = dump(replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, recompute=RecomputeConfig(vision="layers"))))
+    with pytest.raises(ValueError, match=r"differs in\s+loop\.recompute\.vision: 'nothing' != 'layers'"):
+        require_same_recipe(before, other, Path("runs/old"))
 
 
 def test_optimizer_groups(episodes) -> None:

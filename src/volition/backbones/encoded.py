@@ -51,7 +51,13 @@ class Encoded:
                 return x.unflatten(0, (count, steps))
             return x[:, None].expand(-1, steps, -1, -1, -1)
 
-        return [(per_step(layer.keys), per_step(layer.values)) for layer in attended(cache)]
+        kept = attended(cache)
+        if not kept:
+            raise ValueError(
+                "a head that reads the keys and values of the layers needs a model that keeps them, and no layer did; "
+                "with loop.recompute.language none can: set it to 'nothing'"
+            )
+        return [(per_step(layer.keys), per_step(layer.values)) for layer in kept]
 
     @property
     def step_mask(self) -> Bool[Tensor, "B T L"]:

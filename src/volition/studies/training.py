@@ -5,6 +5,7 @@ runs/NAME/{config.json, contract.json, metrics.jsonl, checkpoints/step_N/}
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import torch
 from safetensors.numpy import save_file
 
 from volition.auxiliary import feed, future_steps
-from volition.config import Contract, Experiment, dump, read
+from volition.config import Contract, Experiment, dump, locate, read
 from volition.contract import RobotSpec, require_equal
 from volition.data.open import load_cached, load_spec
 from volition.data.sampler import Sampler, SamplerConfig
@@ -106,8 +107,12 @@ _MAY_CHANGE = ("loop.num_steps", "loop.log_every", "loop.save_every", "loop.keep
 
 
 def require_same_recipe(before: Any, now: Any, run: Path) -> None:
-    """ValueError that names every field of the recipe in which a run differs from what it began with."""
-    old, new = dict(_leaves(before)), dict(_leaves(json.loads(json.dumps(now))))
+    """ValueError that names every field of the recipe in which a run differs from what it began with.
+
+    A field that did not exist when the run began has its default, which is what the run did.
+    """
+    now = json.loads(json.dumps(now))
+    old, new = dict(_leaves(_completed(before, now))), dict(_leaves(now))
     changed = [
         f"{name}: {old.get(name)!r} != {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
@@ -116,6 +121,22 @@ def require_same_recipe(before: Any, now: Any, run: Path) -> None:
     if changed:
         listed = "\n  ".join(changed)
         raise ValueError(f"{run} must go on with the recipe that it began with; it differs in\n  {listed}")
+
+
+def _completed(before: Any, now: Any) -> Any:
+    """A config's JSON with the defaults of the fields that only the newer one has."""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [_completed(x, y) for x, y in zip(before, now)]
+    if not isinstance(before, dict) or not isinstance(now, dict) or before.get("type") != now.get("type"):
+        return before
+    known = {f.name: f for f in dataclasses.fields(locate(now["type"]))} if "type" in now else {}
+    added = {}
+    for name in now.keys() - before.keys():
+        if (default := known[name].default) is not dataclasses.MISSING:
+            added[name] = dump(default)
+        elif (make := known[name].default_factory) is not dataclasses.MISSING:
+            added[name] = dump(make())
+    return json.loads(json.dumps(added)) | {name: _completed(x, now.get(name)) for name, x in before.items()}
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:

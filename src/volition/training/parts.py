@@ -46,7 +46,7 @@ def decoder_layers(backbone: Backbone) -> nn.ModuleList:
     decoder = _decoder(backbone)
     while (deeper := decoder.get_decoder() if hasattr(decoder, "get_decoder") else decoder) is not decoder:
         decoder = deeper  # an encoder-decoder inside a wrapper
-    layers = _layers(decoder, aside={module for tower in _towers(backbone) for module in tower.modules()})
+    layers = _layers(decoder, aside={module for tower in vision_towers(backbone) for module in tower.modules()})
     if layers is None:
         raise ValueError(f"{type(backbone.model).__name__} must have a list of decoder layers; it has none")
     return layers
@@ -64,7 +64,7 @@ def _claims(policy: Policy) -> Iterator[tuple[Part, nn.Module]]:
     yield "readouts", nn.ParameterList([backbone.embedding.new])
     yield "embeddings", backbone.embedding
     yield from (("resampler", m) for m in backbone.modules() if type(m).__name__.endswith("Resampler"))
-    towers = _towers(backbone)
+    towers = vision_towers(backbone)
     # Sound is not used by any policy; it is nothing between eyes and words.
     audio = _encoder(backbone, "audio")
     language = [_decoder(backbone), _owner_of_words(backbone), model.get_output_embeddings(), audio]
@@ -83,7 +83,7 @@ def _decoder(backbone: Backbone) -> Any:
     return backbone.model.get_decoder() if hasattr(backbone.model, "get_decoder") else backbone.model
 
 
-def _towers(backbone: Backbone) -> list[nn.Module]:
+def vision_towers(backbone: Backbone) -> list[nn.Module]:
     """The vision tower and, in models that have several, the others: whatever takes pictures and knows no words."""
     decoder = set(_decoder(backbone).modules())
     named = _encoder(backbone, "image")

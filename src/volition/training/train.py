@@ -12,6 +12,7 @@ import torch
 from volition.backbones.images import Augmentation
 from volition.policy import Policy
 from volition.training.optim import OptimConfig, make_optimizer, set_lr
+from volition.training.recompute import RecomputeConfig, set_recompute
 from volition.types import Batch, Target
 
 Batches = Callable[[int], tuple[Batch, Target]]  # of step 1, 2, ...: a pure function, so resuming needs no state
@@ -27,6 +28,7 @@ class LoopConfig:
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    recompute: RecomputeConfig = field(default_factory=RecomputeConfig)  # memory for time
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "log_every", "save_every", "keep_last"):
@@ -69,6 +71,7 @@ class Trainer:
 def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[dict[str, float | int]]:
     """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs and saves."""
     policy, optimizer, device = trainer.policy.train(), trainer.optimizer, trainer.policy.backbone.device
+    set_recompute(policy.backbone, config.recompute)
     losses: list[torch.Tensor] = []
     latest: dict[str, torch.Tensor] = {}  # of every metric; a part of the loss may have a turn at some steps only
     started, waited = time.perf_counter(), 0.0
