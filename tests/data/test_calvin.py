@@ -10,44 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.data.formats.calvin import annotations, frame, make
 from volition.data.calvin import SPEC, CalvinEpisode, load_calvin, read_pickled_array
 from volition.data.convert import info
 from volition.data.open import detect, load_cached, load_episodes, load_spec
 from volition.data.windows import Windows
 from volition.records import Episode
 
-SEGMENTS = ((3, 6), (9, 9))
-
-
-def _frame(number: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(number)
-    return {
-        "rgb_static": rng.integers(0, 255, (200, 200, 3)).astype(np.uint8),
-        "rgb_gripper": rng.integers(0, 255, (84, 84, 3)).astype(np.uint8),
-        "rel_actions": rng.uniform(-1, 1, 7),
-        "robot_obs": rng.normal(size=15),
-        "scene_obs": rng.normal(size=24),
-    }
-
-
-def _annotations(**changes: Any) -> dict[str, Any]:
-    language = {
-        "ann": ["open it", "lift the block"],
-        "task": ["open_drawer", "lift_red_block_table"],
-        "emb": np.ones((2, 1, 4)),
-    }
-    return {"language": language | changes, "info": {"indx": list(SEGMENTS), "episodes": []}}
-
 
 @pytest.fixture
 def split(tmp_path: Path) -> Path:
-    root = tmp_path / "training"
-    (root / "lang_annotations").mkdir(parents=True)
-    for first, last in SEGMENTS:
-        for number in range(first, last + 1):
-            np.savez(root / f"episode_{number:07d}.npz", **_frame(number))
-    np.save(root / "lang_annotations/auto_lang_ann.npy", _annotations())  # type: ignore[arg-type]
-    return root
+    return make(tmp_path)
 
 
 def test_segments_are_read_inclusively(split: Path) -> None:
@@ -57,7 +30,7 @@ def test_segments_are_read_inclusively(split: Path) -> None:
         ("lift_red_block_table", ("lift the block",), 1),
     ]
     assert isinstance(episodes[0], Episode)
-    last = _frame(6)
+    last = frame(6)
     np.testing.assert_array_equal(episodes[0].images(np.array([3]))["static"][0], last["rgb_static"])
     np.testing.assert_array_equal(episodes[0].images(np.array([3]))["gripper"][0], last["rgb_gripper"])
     np.testing.assert_array_equal(episodes[0].actions(np.array([3]))[0], last["rel_actions"].astype(np.float32))
@@ -73,7 +46,7 @@ def test_the_cache_holds_the_numbers_too(split: Path, tmp_path: Path, monkeypatc
 
 
 def test_it_opens_like_any_dataset(split: Path, tmp_path: Path) -> None:
-    assert detect(split) == "calvin"
+    assert detect(split).name == "calvin"
     assert load_spec(split) == SPEC
     episodes = load_cached(split, folder=tmp_path / "cache")
     original = load_episodes(split)
@@ -82,7 +55,7 @@ def test_it_opens_like_any_dataset(split: Path, tmp_path: Path) -> None:
     )
     summary = info(split)
     assert (summary["format"], summary["episodes"], summary["frames"], summary["fps"]) == ("calvin", 2, 5, 30.0)
-    with pytest.raises(ValueError, match="the CALVIN split 'training' inside"):
+    with pytest.raises(ValueError, match=r"one inside, 'training' \(calvin\)"):
         detect(tmp_path)
 
 
@@ -98,7 +71,7 @@ class _Hostile:
 
 def test_a_hostile_pickle_runs_nothing(split: Path, tmp_path: Path) -> None:
     path, sign = split / "lang_annotations/auto_lang_ann.npy", tmp_path / "it-ran"
-    np.save(path, _annotations(ann=["open it", _Hostile(sign)]))  # type: ignore[arg-type]
+    np.save(path, annotations(ann=["open it", _Hostile(sign)]))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"auto_lang_ann\.npy must hold plain arrays .*asks for (posix|nt)\.system"):
         load_calvin(split)
     assert not sign.exists()
@@ -141,7 +114,7 @@ def test_arrays_of_any_protocol_are_admitted(tmp_path: Path, protocol: int) -> N
         (lambda path: path.unlink(), r"episode_0000005\.npz must exist: frame 2 of segment 3\.\.6"),
         (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"episode_0000005\.npz must be a frame"),
         (lambda path: path.write_bytes(b""), r"episode_0000005\.npz must be a frame"),
-        (lambda path: np.savez(path, **{**_frame(5), "robot_obs": np.zeros(3)}), r"robot_obs must have shape \[15\]"),
+        (lambda path: np.savez(path, **{**frame(5), "robot_obs": np.zeros(3)}), r"robot_obs must have shape \[15\]"),
         (lambda path: np.savez(path, rgb_static=np.zeros(3)), r"episode_0000005\.npz"),
     ],
 )
@@ -157,9 +130,9 @@ def test_a_missing_or_damaged_frame_is_named(split: Path, damage: Callable[[Path
     ("tree", "message"),
     [
         ({"language": {}}, "must hold language.ann"),
-        (_annotations(ann=["one"]), "it holds 1, 2 and 2"),
-        ({**_annotations(), "info": {"indx": [(3, 6), (9, 8)]}}, r"first <= last, but has \(9, 8\)"),
-        ({**_annotations(), "info": {"indx": [3, 6]}}, "must hold language.ann"),
+        (annotations(ann=["one"]), "it holds 1, 2 and 2"),
+        ({**annotations(), "info": {"indx": [(3, 6), (9, 8)]}}, r"first <= last, but has \(9, 8\)"),
+        ({**annotations(), "info": {"indx": [3, 6]}}, "must hold language.ann"),
     ],
 )
 def test_annotations_that_make_no_sense_are_refused(split: Path, tree: dict[str, Any], message: str) -> None:

@@ -13,11 +13,12 @@ import pytest
 from tests.data.conftest import toy_episode, write_toy
 from tests.toy import SPEC, TASKS
 from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
-from volition.data.lerobot import load_lerobot, load_lerobot_spec
+from volition.data.lerobot import load_lerobot
 from volition.data.lerobot_stage import EpisodeData, LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
-from volition.data.open import UNKNOWN, load_episodes, load_spec
+from volition.data.open import load_episodes, load_spec
 from volition.data.pictures import encode_image
+from volition.data.spec import UNKNOWN
 from volition.data.statistics import vector_statistics
 from volition.records import Episode
 
@@ -28,7 +29,7 @@ LENGTHS = (5, 1, 9, 4)
 def test_what_is_written_is_read(tmp_path: Path, images: Any) -> None:
     written = write_toy(tmp_path / "d", LENGTHS, LeRobotConfig(images=images), seal_after=(1,))
     episodes = load_lerobot(tmp_path / "d")
-    assert load_lerobot_spec(tmp_path / "d") == SPEC
+    assert load_spec(tmp_path / "d") == SPEC
     assert len(episodes) == len(written)
     for episode, original in zip(episodes, written):
         assert isinstance(episode, Episode)
@@ -159,7 +160,6 @@ def test_a_dataset_of_others_is_read(tmp_path: Path) -> None:
     assert episodes[2].task == "sentence 2"
     np.testing.assert_array_equal(episodes[2].actions(np.arange(9)), actions[6:15])
     np.testing.assert_array_equal(episodes[3].images(np.array([3]))["base"], toy_episode(3, 4).images["base"][3:])
-    assert load_lerobot_spec(tmp_path / "d") is None
     spec = load_spec(tmp_path / "d")
     assert spec.cameras == (Camera(name="base", height=28, width=28),)
     assert [dimension.name for dimension in spec.action_space.dimensions] == ["left", "right"]

@@ -15,7 +15,7 @@ from volition.data.open import detect, load_spec
 def test_a_recording_of_ours(tmp_path: Path) -> None:
     root = tmp_path / "d"
     write_toy(root, (5, 2, 3), LeRobotConfig())
-    assert detect(root) == "lerobot"
+    assert detect(root).name == "lerobot"
     assert load_spec(root) == SPEC
     summary = info(root)
     json.dumps(summary)

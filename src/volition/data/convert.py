@@ -18,7 +18,7 @@ def info(path: Path) -> dict[str, Any]:
     lengths = np.array([len(episode) for episode in episodes])
     return {
         "path": str(path),
-        "format": detect(path),
+        "format": detect(path).name,
         "episodes": len(episodes),
         "frames": int(lengths.sum()),
         "hours": float(lengths.sum() / spec.control_hz / 3600),

@@ -17,12 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from volition.contract import RobotSpec
 from volition.data import lerobot_layout as layout
 from volition.data.files import read_json
 from volition.data.lerobot_shard import column_values
 from volition.data.pictures import decode_image, read_video, scan_video
-from volition.data.spec import spec_from_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,12 +165,6 @@ def load_lerobot(root: Path) -> list[LeRobotEpisode]:
     if not rows:
         raise ValueError(f"{root} must hold at least one episode, but holds none")
     return [LeRobotEpisode(files=files, row=row) for row in rows]
-
-
-def load_lerobot_spec(root: Path) -> RobotSpec | None:
-    """The robot spec of a dataset that this package wrote, None for others'."""
-    path = root / layout.OURS
-    return spec_from_json(read_json(path).get("spec"), str(path)) if path.is_file() else None
 
 
 def scan_shared_videos(episodes: Sequence[LeRobotEpisode], key: str) -> Iterator[np.ndarray]:

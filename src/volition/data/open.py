@@ -1,6 +1,6 @@
 """Open a dataset folder without saying what it is.
 
-detect(path) -> "lerobot" | "calvin"
+detect(path)           one of FORMATS
 load_episodes(path)    episodes; from the frame cache where the folder has a valid one
 load_cached(path)      the same, making the cache first: what training wants
 load_spec(path)        what its actions and observations mean
@@ -11,43 +11,69 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
-from volition.data import calvin
+from volition.contract import RobotSpec
+from volition.data import calvin, lerobot_spec
 from volition.data import lerobot_layout as layout
 from volition.data.cache import CachedEpisode, cached, cached_if_made
-from volition.data.files import read_json
 from volition.data.frames import INDEX
-from volition.data.lerobot import load_lerobot, load_lerobot_spec
+from volition.data.lerobot import load_lerobot
 from volition.records import Episode
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "unknown"  # the unit of an action in a dataset that does not say
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A way in which people keep demonstrations: to be listed is to be opened, and tested by the conformance suite."""
+
+    name: str
+    sign: str  # what a folder of it must hold, for people
+    holds: Callable[[Path], bool]
+    load: Callable[[Path], Sequence[Episode]]
+    load_spec: Callable[[Path], RobotSpec]
 
 
-def detect(path: Path) -> str:
+FORMATS = (
+    Format(
+        name="lerobot",
+        sign=f"{layout.INFO} (LeRobot v3.0)",
+        holds=lambda path: (path / layout.INFO).is_file(),
+        load=load_lerobot,
+        load_spec=lerobot_spec.load_spec,
+    ),
+    Format(
+        name="calvin",
+        sign=f"{calvin.ANNOTATIONS} (a CALVIN split)",
+        holds=lambda path: (path / calvin.ANNOTATIONS).is_file(),
+        load=calvin.load_calvin,
+        load_spec=lambda path: calvin.SPEC,
+    ),
+)
+
+
+def detect(path: Path) -> Format:
     """The format of a dataset folder; ValueError that says what was looked for."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path} must be a dataset folder, but there is none")
-    if (path / layout.INFO).is_file():
-        return "lerobot"
-    if (path / calvin.ANNOTATIONS).is_file():
-        return "calvin"
+    for candidate in FORMATS:
+        if candidate.holds(path):
+            return candidate
     if (path / layout.STAGED).is_dir():
         raise ValueError(
             f"{path} is a recording that was interrupted before its first save; run the same recording again"
         )
-    inside = [split for split in ("training", "validation") if (path / split / calvin.ANNOTATIONS).is_file()]
-    hint = f"; it has the CALVIN split {inside[0]!r} inside: open that" if inside else ""
-    raise ValueError(f"{path} must hold {layout.INFO} (LeRobot v3.0) or {calvin.ANNOTATIONS} (a CALVIN split){hint}")
+    folders = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    inside = next(((child.name, f.name) for child in folders for f in FORMATS if f.holds(child)), None)
+    hint = f"; there is one inside, {inside[0]!r} ({inside[1]}): open that" if inside else ""
+    raise ValueError(f"{path} must hold {' or '.join(f.sign for f in FORMATS)}{hint}")
 
 
 def load_episodes(path: Path) -> Sequence[Episode]:
     """All episodes. Pictures are decoded when asked for, unless the folder holds its frame cache."""
-    episodes = _load(path)
+    episodes = detect(path).load(path)
     made = cached_if_made(episodes, path) if (path / layout.FRAMES / INDEX).is_file() else None
     return episodes if made is None else made
 
@@ -62,59 +88,17 @@ def load_cached(
     if folder is None and _is_read_only(path):
         folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "volition" / "frames"
         logger.info("%s is read-only: its frame cache is in %s", path, folder)
-    return cached(_load(path), path, folder=folder, progress=progress)
+    return cached(detect(path).load(path), path, folder=folder, progress=progress)
 
 
 def load_spec(path: Path) -> RobotSpec:
-    """As recorded; for LeRobot datasets of others, names and ranges from their metadata, with units "unknown".
+    """What the dataset says of itself. Where it does not say what its units are, they are "unknown".
 
     An unknown unit equals no robot's, so a policy trained on it is not taken for one that fits.
     """
-    if detect(path) == "calvin":
-        return calvin.SPEC
-    return load_lerobot_spec(path) or _foreign_spec(path)
+    return detect(path).load_spec(path)
 
 
 def _is_read_only(path: Path) -> bool:
     """By its mode too: the administrator may write everywhere, and still should not write into such a folder."""
     return path.is_dir() and (not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK))
-
-
-def _load(path: Path) -> Sequence[Episode]:
-    return load_lerobot(path) if detect(path) == "lerobot" else calvin.load_calvin(path)
-
-
-def _foreign_spec(path: Path) -> RobotSpec:
-    info, statistics = read_json(path / layout.INFO), read_json(path / layout.STATS)
-    features: dict[str, Any] = info["features"]
-    lows, highs = statistics[layout.ACTION]["min"], statistics[layout.ACTION]["max"]
-    dimensions = tuple(
-        Dimension(name=name, unit=UNKNOWN, low=float(low), high=max(float(high), float(low) + 1e-6))
-        for name, low, high in zip(_names(features[layout.ACTION]), lows, highs)
-    )
-    cameras = tuple(_camera(name, f) for name, f in features.items() if f["dtype"] in ("image", "video"))
-    return RobotSpec(
-        action_space=ActionSpace(dimensions=dimensions, frame=UNKNOWN, rotation=UNKNOWN, relative=False),
-        cameras=cameras,
-        state=tuple(_names(features[layout.STATE])) if layout.STATE in features else (),
-        control_hz=float(info["fps"]),
-    )
-
-
-def _names(feature: dict[str, Any]) -> list[str]:
-    """One name a dimension. The format allows a list, a list in a dictionary, or none."""
-    names = feature.get("names")
-    if isinstance(names, dict):
-        names = next(iter(names.values()), None)
-    size = int(feature["shape"][0])
-    return (
-        [str(name) for name in names]
-        if isinstance(names, list) and len(names) == size
-        else [str(i) for i in range(size)]
-    )
-
-
-def _camera(key: str, feature: dict[str, Any]) -> Camera:
-    first, second, third = feature["shape"]
-    height, width = (second, third) if first == 3 and third != 3 else (first, second)
-    return Camera(name=key.removeprefix(layout.IMAGES), height=int(height), width=int(width))

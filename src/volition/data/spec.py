@@ -10,6 +10,8 @@ from typing import Any
 
 from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
 
+UNKNOWN = "unknown"  # the unit of an action, its frame or its rotation, where a dataset does not say
+
 
 def spec_to_json(spec: RobotSpec) -> dict[str, Any]:
     return dataclasses.asdict(spec)
