@@ -31,8 +31,9 @@ from volition.training.recompute import recompute_layers
 
 logger = logging.getLogger(__name__)
 BATCH, WINDOW, CHUNK, WORDS = 4, 8, 10, 16
-# lean: float32 with the layers of the vision tower computed again in the backward pass.
-VARIANTS = ("reference", "fp32", "lean", "bf16")
+# lean: with the layers of the vision tower computed again in the backward pass. bfloat16 goes with eager attention: the
+# fused kernel's backward pass is slow in it on a CPU.
+VARIANTS = ("reference", "fp32", "fp32-lean", "bf16", "bf16-lean")
 
 
 def make_model(attention: str) -> RoboVLM:
@@ -94,12 +95,12 @@ class Side:
 
 
 def make_side(name: str, *, compiled: bool) -> Side:
-    model = make_model("eager" if name == "reference" else "sdpa")
-    if name == "lean":
+    bf16 = name.startswith("bf16")
+    model = make_model("eager" if bf16 or name == "reference" else "sdpa")
+    if name.endswith("-lean"):
         recompute_layers(model.backbone.vision_model.modules(), "layers")
     runs: nn.Module = Reference(model) if name == "reference" else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, weight_decay=0.0, fused=name != "reference")
-    bf16 = name == "bf16"
     if compiled and name != "reference":
         runs = torch.compile(runs)  # type: ignore[assignment]
     batch, step = Data.random(BATCH, WINDOW), Data.random(1, 1)

@@ -50,6 +50,19 @@ def test_without_weights_they_are_not_read(tmp_path: Path) -> None:
     assert backbone.encode(make_batch(backbone)).readout.isfinite().all()
 
 
+def test_how_attention_is_computed_is_the_recipes_choice(tmp_path: Path) -> None:
+    """In every part of the model, and with equal numbers."""
+    save(tmp_path)
+    found = {}
+    for attention in ("eager", "sdpa"):
+        torch.manual_seed(0)  # of [LRN]
+        backbone = HubBackbone(model_id=str(tmp_path), bfloat16=False, attention=attention).build().eval()
+        configs = [m.config for m in backbone.model.modules() if hasattr(m, "config")]
+        assert {c._attn_implementation for c in configs} == {attention}
+        found[attention] = backbone.encode(make_batch(backbone)).readout
+    torch.testing.assert_close(found["eager"], found["sdpa"], atol=1e-5, rtol=1e-5)
+
+
 def test_what_is_saved_opens_with_plain_transformers(tmp_path: Path) -> None:
     """[LRN] stays out, and every key is the library's own."""
     backbone = make_family("qwen2_vl")

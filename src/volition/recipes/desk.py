@@ -84,12 +84,12 @@ def demo_blind() -> Experiment:
 
 
 def desk() -> Experiment:
-    """All 34 tasks in all four scenes, single episodes and chains, furniture in its place: some ten minutes."""
+    """All 34 tasks in all four scenes, single episodes and chains, furniture in its place: most of an hour."""
     experiment = demo()
     env = replace(DEMO_ENV, shift=NONE, scenes=SCENES)
-    record = replace(demo_recording(32, tasks=TASKS).record, chains=160, scenes=SCENES)
+    record = replace(demo_recording(64, tasks=TASKS).record, chains=480, scenes=SCENES)
     return replace(
         experiment,
         data=DataConfig(path="runs/desk-data", recording=Recording(env=env, record=record)),
-        loop=replace(experiment.loop, num_steps=1800, save_every=300),
+        loop=replace(experiment.loop, num_steps=9000, save_every=1000),
     )

@@ -178,8 +178,8 @@ def stack(view: View) -> Goal:
     below = min(on_table, key=lambda c: float(np.linalg.norm(view.block(c).position[:2] - view.tcp[:2])))
     in_hand = view.block(held).position - view.tcp
     target = view.block(below).position + np.array([0.0, 0.0, 2 * at.BLOCK_HALF + 0.004]) - in_hand
-    way = funnel(view, target, clearance=0.06, inner=0.004, outer=0.03)
-    return _release(view, target, way, grasp_yaw(view, held, view.yaw), near=0.007, low=0.004)
+    way = funnel(view, target, clearance=0.06, inner=0.008, outer=0.035)
+    return _release(view, target, way, grasp_yaw(view, held, view.yaw), near=0.011, low=0.009)
 
 
 def put_down(view: View, held: str) -> Goal:

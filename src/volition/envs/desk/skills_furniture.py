@@ -1,6 +1,9 @@
 """What the hand does to furniture: a closed fist that pushes handles, the switch and the button.
 
 Each skill maps a View to a Goal; `waypoints.along` and `waypoints.funnel` find the way.
+
+Every handle leaves some centimetres of height (`Lane.low`) at which the fist drives on. Where it was fourteen
+millimetres, less than a policy can see, the policy stopped between "down" and "on" and did neither.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from volition.envs.desk.waypoints import CLOSED, OPEN, Goal, Lane, View, along, 
 FIST = 0.010  # metres from the middle of the closed fingers to their outside
 HANDLE = 0.009  # radius of a handle's bar
 FIN = 0.012  # half thickness of the switch's fin
+UNDER = np.array([0.0, 0.0, 0.010])  # metres below the drawer's bar: a fist that is too low still holds it
 
 
 def fist(view: View) -> float:
@@ -39,13 +43,14 @@ def _direction(view: View, x: float, y: float, z: float) -> np.ndarray:
 def open_drawer(view: View) -> Goal:
     """Into the gap behind the handle, then outward."""
     lane = Lane(
-        thing=view.site["drawer_handle"],
+        thing=view.site["drawer_handle"] - UNDER,
         direction=_direction(view, 0.0, -1.0, 0.0),
         contact=HANDLE + FIST,
         behind=(0.008, 0.018),
         side=0.035,
         aim=0.015,
-        clearance=0.07,
+        clearance=0.08,
+        low=0.022,
     )
     return _goal(view, along(view, lane)[0])
 
@@ -53,13 +58,14 @@ def open_drawer(view: View) -> Goal:
 def close_drawer(view: View) -> Goal:
     """In front of the handle's right part, then inward: its left may be too near to the arm's own base."""
     lane = Lane(
-        thing=view.site["drawer_handle"] + _direction(view, 0.025, 0.0, 0.0),
+        thing=view.site["drawer_handle"] + _direction(view, 0.025, 0.0, 0.0) - UNDER,
         direction=_direction(view, 0.0, 1.0, 0.0),
         contact=HANDLE + FIST,
         behind=(0.02, 0.05),
         side=0.035,
         aim=0.02,
-        clearance=0.07,
+        clearance=0.08,
+        low=0.022,
     )
     return _goal(view, along(view, lane)[0])
 
@@ -74,6 +80,7 @@ def _move_slider(view: View, sign: float) -> Goal:
         side=0.025,
         aim=0.008,
         clearance=0.10,
+        low=0.03,
     )
     return _goal(view, along(view, lane)[0])
 
@@ -90,13 +97,14 @@ def _flip_switch(view: View, sign: float) -> Goal:
     """Before (sign +1) or behind the fin, then along the slope."""
     slope = at.SWITCH_SLOPE
     lane = Lane(
-        thing=view.site["switch_knob"],
+        thing=view.site["switch_knob"] - UNDER,
         direction=_direction(view, 0.0, sign * math.cos(slope), sign * math.sin(slope)),
         contact=FIN + FIST,
-        behind=(0.015, 0.04) if sign > 0 else (0.01, 0.02),
+        behind=(0.022, 0.05) if sign > 0 else (0.01, 0.02),
         side=0.022,
         aim=0.005,
-        clearance=0.09,
+        clearance=0.10,
+        low=0.03,
     )
     return _goal(view, along(view, lane)[0])
 

@@ -29,7 +29,6 @@ GRIPPED_WIDTH = (0.03, 0.055)  # metres: a block between the fingers leaves 0.04
 OVER_TABLE, OVER_CABINET = at.TOP + 0.13, at.WALL_TOP + 0.045
 CABINET_FRONT = 0.09  # metres, y in the furniture's frame: beyond it the hand is over or in the cabinet
 LARGEST_LEAN, FAR = 0.45, (0.73, 0.81)  # radians, and metres from the arm's base from where to where it grows
-LOW = 0.014  # metres off a lane's height at which the fist counts as down
 SITES = ("door_handle", "drawer_handle", "drawer_inside", "shelf_left", "shelf_right", "switch_knob", "button_top")
 DRIVE = 0.06  # metres ahead of itself that a driving fist aims
 
@@ -186,6 +185,7 @@ class Lane:
     side: float  # metres off the corridor's middle at which the fist still drives on
     aim: float  # ... at which it may come down
     clearance: float  # metres above the lane at which to cross the thing
+    low: float  # metres off the lane's height at which the fist drives on, and is led to it on the way
 
 
 def along(view: View, lane: Lane) -> tuple[np.ndarray, bool]:
@@ -196,7 +196,7 @@ def along(view: View, lane: Lane) -> tuple[np.ndarray, bool]:
     ahead = float(offset @ flat)
     aside = offset - ahead * flat
     gap = ahead - lane.contact
-    low = abs(view.tcp[2] - lane.thing[2]) < LOW
+    low = abs(view.tcp[2] - lane.thing[2]) < lane.low
     if low and np.linalg.norm(aside) < lane.side and -0.012 < gap < lane.behind[1] + 0.03:
         height = np.array([0.0, 0.0, lane.thing[2] - view.tcp[2]])
         return view.tcp + DRIVE * lane.direction + aside + height, True
