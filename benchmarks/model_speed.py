@@ -11,6 +11,7 @@ layers of 384, pictures of 224, 64 image tokens, LSTM 4 x 512, window 8, chunk 1
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import statistics
 import subprocess
@@ -18,12 +19,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
+from volition.backbones.acting import store_as_computed
 from volition.compat.config import ActHeadConfig, RoboVLMsConfig
 from volition.compat.losses import action_losses
 from volition.compat.model import Inputs, RoboVLM
@@ -101,9 +104,18 @@ def make_side(name: str, *, compiled: bool) -> Side:
         recompute_layers(model.backbone.vision_model.modules(), "layers")
     runs: nn.Module = Reference(model) if name == "reference" else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, weight_decay=0.0, fused=name != "reference")
+    batch, step = Data.random(BATCH, WINDOW), Data.random(1, 1)
+
     if compiled and name != "reference":
         runs = torch.compile(runs)  # type: ignore[assignment]
-    batch, step = Data.random(BATCH, WINDOW), Data.random(1, 1)
+
+    @cache
+    def actor() -> nn.Module:
+        if not bf16:
+            return runs
+        acting = copy.deepcopy(model)  # as a policy is loaded to act
+        store_as_computed(acting, torch.bfloat16)
+        return torch.compile(acting) if compiled else acting  # type: ignore[return-value]
 
     def train() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -118,7 +130,7 @@ def make_side(name: str, *, compiled: bool) -> Side:
     def act() -> Tensor:
         """The newest frame through the model; the window's earlier features are in the head's memory on both sides."""
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return runs(step.inputs)[0]
+            return actor()(step.inputs)[0]
 
     return Side(name=name, train=train, act=act)
 
