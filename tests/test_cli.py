@@ -182,7 +182,11 @@ def test_a_checkpoint_whose_contract_does_not_fit_is_refused(
     copied = tmp_path / "step_1"
     copied.mkdir()
     for path in step.iterdir():
-        (copied / path.name).write_bytes(path.read_bytes().replace(b'"control_hz": 30.0', b'"control_hz": 15.0'))
+        (copied / path.name).write_bytes(path.read_bytes())
+    contract = json.loads((copied / "contract.json").read_text())
+    contract["robot"]["control_hz"] = 15.0
+    del contract["convention"]  # the hash of another robot would be refused as it is read
+    (copied / "contract.json").write_text(json.dumps(contract))
     sums = json.loads((copied / "manifest.json").read_text())
     sums["contract.json"] = hashlib.sha256((copied / "contract.json").read_bytes()).hexdigest()
     (copied / "manifest.json").write_text(json.dumps(sums))

@@ -14,8 +14,10 @@ import pytest
 from tests.toy import SPEC
 from volition import recipes
 from volition.config import Contract, DataConfig, Experiment, WindowConfig, dump, load, locate, read, suggest
-from volition.contract import Camera, Dimension, RobotSpec, differences, relative_arm_7d, require_equal
+from volition.contract import Camera, Dimension, RobotSpec, convention_hash, differences, relative_arm_7d, require_equal
+from volition.data.calvin_select import CalvinConfig
 from volition.data.transforms import Chain, NormalizeState, Scale, clip_to
+from volition.studies.train_command import parse
 from volition.training.train import LoopConfig
 
 ROBOT = RobotSpec(
@@ -42,6 +44,16 @@ def test_a_contract_survives_the_way_to_disk() -> None:
     transforms = Chain(transforms=(clip_to(ROBOT.action_space), NormalizeState(scale=scale)))
     contract = Contract(robot=ROBOT, window=WindowConfig(), transforms=transforms)
     assert load(through_json(contract)) == contract
+
+
+def test_a_contract_keeps_the_hash_of_its_convention() -> None:
+    tree = through_json(Contract(robot=ROBOT, window=WindowConfig(), transforms=Chain()))
+    assert tree["convention"] == convention_hash(ROBOT)
+    assert load({k: v for k, v in tree.items() if k != "convention"}).convention == convention_hash(ROBOT)  # older ones
+    tree["robot"]["action_space"]["frame"] = "tcp"
+    assert convention_hash(load(tree["robot"])) != tree["convention"]
+    with pytest.raises(ValueError, match="changed after training"):
+        load(tree)
 
 
 def test_every_node_names_its_type() -> None:
@@ -233,3 +245,10 @@ def test_differences_of_unequal_lengths_and_kinds() -> None:
     assert len(differences(ROBOT, replace(ROBOT, state=("tcp_x",)))) == 1
     assert len(differences(ROBOT, SPEC)) >= 3
     assert differences(1, 1.5, "x") == ["x: 1 != 1.5"]
+
+
+def test_a_recipe_can_ask_for_a_part_of_a_dataset() -> None:
+    assert load(through_json(recipes.calvin())) == recipes.calvin()
+    flags = ("exclude-tasks", "open_drawer"), ("share", "0.1"), ("seed", "3")
+    command = parse("calvin", [word for name, value in flags for word in (f"--data.reader.{name}", value)])
+    assert command.experiment.data.reader == CalvinConfig(exclude_tasks=("open_drawer",), share=0.1, seed=3)

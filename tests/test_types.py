@@ -27,3 +27,15 @@ def test_extras_move_with_the_target() -> None:
     target = Target(actions=torch.zeros(1, 1, 1, 1), mask=torch.ones(1, 1, 1).bool(), extras={"x": torch.zeros(2)})
     moved = target.to(torch.device("meta"))
     assert moved.extras["x"].device.type == moved.actions.device.type == "meta"
+
+
+def test_what_counts_is_inside_the_episode_and_of_a_dimension_that_is_there() -> None:
+    mask, known = torch.tensor([[[True, False]]] * 2), torch.tensor([[True, True], [False, True]])
+    target = Target(actions=torch.zeros(2, 1, 2, 2), mask=mask, known=known)
+    assert target.counts[:, 0].tolist() == [[[True, True], [False, False]], [[False, True], [False, False]]]
+    everything = Target(actions=target.actions, mask=mask)
+    assert everything.counts[1, 0].tolist() == [[True, True], [False, False]]
+    moved = target.to(torch.device("meta"))
+    assert moved.known is not None
+    assert moved.known.device.type == "meta"
+    assert everything.to(torch.device("cpu")).known is None

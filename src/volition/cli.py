@@ -1,6 +1,6 @@
 """The command line. Every verb is a frozen dataclass: its fields are the flags, its docstring is the help.
 
-volition demo | record | data | train | audit | backbones | eval | doctor        volition VERB --help
+volition demo | record | data | verify | train | audit | backbones | eval | doctor        volition VERB --help
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any
 import tyro
 
 from volition.studies.backbones_command import Backbones
-from volition.studies.commands import Data, Demo, Doctor, Eval, Record
+from volition.studies.commands import Demo, Doctor, Eval, Record
+from volition.studies.data_commands import data
 from volition.studies.output import tell, write
+from volition.studies.verify_command import Verify
 
 Verb = Callable[[list[str]], None]
 
@@ -59,7 +61,8 @@ def _of(kind: Any) -> Verb:
 VERBS: dict[str, Verb] = {
     "demo": _of(Demo),
     "record": _of(Record),
-    "data": _of(Data),
+    "data": data,
+    "verify": _of(Verify),
     "train": train,
     "audit": audit,
     "backbones": _of(Backbones),

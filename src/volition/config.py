@@ -17,7 +17,12 @@ from typing import Any, Literal
 
 from volition.auxiliary import AnyAuxiliary, Auxiliary
 from volition.backbones import AnyBackbone, Backbone, TinyPaliGemma
-from volition.contract import RobotSpec
+from volition.contract import RobotSpec, convention_hash
+from volition.data.action_transforms import AnyTransform
+from volition.data.calvin_select import CalvinConfig
+from volition.data.codecs import PackConfig
+from volition.data.fit import Normalization
+from volition.data.mixture import SourceConfig
 from volition.data.record import RecordConfig
 from volition.data.transforms import Chain, Transform
 from volition.envs.desk.environment import DeskConfig
@@ -64,11 +69,17 @@ class Recording:
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     path: str = ""  # a dataset folder; `volition record` makes one
+    reader: CalvinConfig | None = None  # which part of a dataset of that format; everything by default
     recording: Recording | None = None  # how `path` is made when it is not there yet
     cameras: tuple[str, ...] = ("static", "gripper")
     state: tuple[str, ...] = ()  # names of the state entries that the policy is given; none by default
+    transforms: tuple[AnyTransform, ...] = ()  # of actions, in this order, before they are normalised
+    cache: PackConfig = field(default_factory=PackConfig)  # how decoded pictures are kept between runs
+    normalize: Normalization = "range"  # what becomes -1..1: what the action space declares, or what the data has
     balance_tasks: bool = True  # every task the same share of the samples
     task_weights: tuple[tuple[str, float], ...] = ()  # relative to 1
+    sources: tuple[SourceConfig, ...] = ()  # datasets beside it, brought to its robot; all else here holds for all
+    weight: float = 1.0  # of `path` among them
     blind: bool = False  # cameras blacked out: the control that tells what seeing is worth
 
 
@@ -97,17 +108,18 @@ class Experiment:
                 f"the recipe asks for state {unknown} and cameras {missing} that the robot does not have; "
                 f"it has state {list(robot.state)} and cameras {list(robot.image_sizes)}"
             )
+        transforms = transforms or Chain()
         backbone = self.backbone.build(pretrained=pretrained and not self.from_scratch)
         state = tuple(robot.state.index(name) for name in self.data.state)
         head = self.head.build(
             backbone,
-            robot.action_space.scaled(),
+            transforms.space(robot.action_space).scaled(),
             num_obs_steps=self.window.num_obs_steps,
             horizon=self.window.action_horizon,
             state_dim=len(state),
         )
         interleaved = self.window.history == "interleaved"
-        collator = Collator(transforms or Chain(), backbone.adapter, self.data.cameras, state, interleaved)
+        collator = Collator(transforms, backbone.adapter, self.data.cameras, state, interleaved)
         auxiliary = self._auxiliary(backbone, collator, training=pretrained)
         policy = Policy(backbone, head, collator, self.window.num_obs_steps, auxiliary)
         make_trainable(policy, self.train)
@@ -132,6 +144,16 @@ class Contract:
     robot: RobotSpec
     window: WindowConfig
     transforms: Any  # the Transform with its statistics
+    convention: str = ""  # hash of the robot's spec, which `volition verify` prints of a dataset; "" fills it in
+
+    def __post_init__(self) -> None:
+        found = convention_hash(self.robot)
+        if self.convention not in ("", found):
+            raise ValueError(
+                f"the contract must fit its own hash {self.convention}, but what it says of the robot has {found}: "
+                "it was changed after training; use the checkpoint as it was written"
+            )
+        object.__setattr__(self, "convention", found)
 
 
 def locate(path: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +74,12 @@ class RobotSpec:
     @property
     def image_sizes(self) -> dict[str, tuple[int, int]]:
         return {camera.name: (camera.height, camera.width) for camera in self.cameras}
+
+
+def convention_hash(spec: RobotSpec) -> str:
+    """16 hexadecimal digits that two specs share exactly if they are equal: to compare by eye, and to keep."""
+    text = json.dumps(dataclasses.asdict(spec), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def relative_arm_7d(*, metres: float = 0.02, radians: float = 0.05) -> ActionSpace:

@@ -99,8 +99,14 @@ class Collator:
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Batch, Target]:
         actions = [self.transforms.encode(s.actions, s.observation) for s in samples]
-        target = Target(actions=_stack(actions), mask=_stack([s.mask for s in samples]))
+        target = Target(actions=_stack(actions), mask=_stack([s.mask for s in samples]), known=self._known(samples))
         return self.batch([s.observation for s in samples]), target
+
+    def _known(self, samples: Sequence[Sample]) -> torch.Tensor | None:
+        """Which dimensions each sample has of those that the policy learns, [B, A]; None where all have all."""
+        given = [np.ones(s.actions.shape[-1], bool) if s.known is None else s.known for s in samples]
+        encoded = np.stack([self.transforms.known(known) for known in given])
+        return None if encoded.all() else torch.from_numpy(encoded)
 
     def batch(self, observations: Sequence[Observation]) -> Batch:
         seen = [self.transforms.observe(o) for o in observations]

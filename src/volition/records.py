@@ -36,6 +36,7 @@ class Sample:
     actions: np.ndarray  # float32[T, H, A]; entry (t, k) is the action at frame t + k
     mask: np.ndarray  # bool[T, H], False outside the episode
     future: Future | None = None  # only where asked for
+    known: np.ndarray | None = None  # bool[A], False for a dimension that this robot lacks; None: it has all
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,22 @@ class Target:
 
     actions: Float[Tensor, "B T H A"]
     mask: Bool[Tensor, "B T H"]
+    known: Bool[Tensor, "B A"] | None = None  # False for a dimension that the robot of a row lacks; None: all are there
     extras: Mapping[str, Movable] = field(default_factory=dict)  # what auxiliary losses want, each under its own name
 
+    @property
+    def counts(self) -> Bool[Tensor, "B T H A"]:
+        """Which of all these numbers are to be learned: inside the episode, and of a dimension that is there."""
+        inside = self.mask[..., None].expand_as(self.actions)
+        return inside if self.known is None else inside & self.known[:, None, None]
+
     def to(self, device: torch.device) -> Target:
-        extras = {name: x.to(device) for name, x in self.extras.items()}
-        return Target(actions=self.actions.to(device), mask=self.mask.to(device), extras=extras)
+        return Target(
+            actions=self.actions.to(device),
+            mask=self.mask.to(device),
+            known=None if self.known is None else self.known.to(device),
+            extras={name: x.to(device) for name, x in self.extras.items()},
+        )
 
 
 @dataclass(frozen=True)

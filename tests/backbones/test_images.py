@@ -7,7 +7,7 @@ from PIL import Image
 
 from volition.backbones.images import Augmentation, Pictures, normalise
 
-STRONG = Augmentation(shift=0.2, brightness=0.2, contrast=0.3, colour=0.2)
+STRONG = Augmentation(crop=0.1, shift=0.2, brightness=0.2, contrast=0.3, colour=0.2)
 
 
 def window(seed: int = 0, batch: int = 3, steps: int = 4) -> torch.Tensor:
@@ -68,6 +68,20 @@ def test_a_shift_moves_and_repeats_the_edge() -> None:
         offset = int(row[12]) - 12
         assert abs(offset) <= 6
         assert row.tolist() == [min(max(i + offset, 0), 23) for i in range(24)]
+
+
+def test_a_crop_shows_a_part_as_large_as_the_whole() -> None:
+    """Of a picture that grows brighter to the right, a crop is the same with other ends: between 75 and 100 % of it."""
+    picture = torch.arange(0, 240, 2, dtype=torch.uint8).view(1, 1, 1, 120, 1).expand(1, 2, 60, 120, 3).clone()
+    spans = []
+    for seed in range(30):
+        cropped = Augmentation(crop=0.25)({"c": picture}, draw(seed))["c"]
+        assert (cropped.shape, cropped.dtype) == (picture.shape, picture.dtype)
+        row = cropped[0, 1, 30, :, 0].float()
+        spans.append(float(row[-1] - row[0]) / 238)
+        even = torch.linspace(float(row[0]), float(row[-1]), 120)
+        assert (row - even).abs().max() <= 3  # nothing is bent
+    assert 0.74 < min(spans) < 0.8 < 0.95 < max(spans) <= 1
 
 
 @pytest.mark.parametrize("field", ["brightness", "contrast", "colour"])

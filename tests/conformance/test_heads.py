@@ -215,3 +215,32 @@ def test_policy_is_an_actor() -> None:
     from volition.records import Actor
 
     assert issubclass(Policy, Actor)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "fast"])
+def test_a_dimension_that_a_robot_lacks_is_not_learned_from_it(backbone, name: str) -> None:
+    """The first robot of the batch has no x and no gripper: what stands there changes neither loss nor gradient."""
+    head, batch, target, _ = make_case(backbone, name, "arm-7d", 0)
+    known = torch.ones(2, 7, dtype=torch.bool)
+    known[0, [0, 6]] = False
+    losses, gradients = [], []
+    for x, gripper in ((-1.0, -1.0), (0.7, 1.0)):
+        actions = target.actions.clone()
+        actions[0, ..., 0], actions[0, ..., 6] = x, gripper
+        head.zero_grad()
+        loss = scored(head, backbone.encode(batch), batch, replace(target, actions=actions, known=known))
+        loss.total.backward()
+        losses.append(loss.total.item())
+        gradients.append([p.grad.clone() for p in head.parameters() if p.grad is not None])
+    assert losses[0] == losses[1]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    everything = scored(head, backbone.encode(batch), batch, replace(target, actions=actions))
+    assert everything.total.item() != losses[1]
+
+
+def test_a_head_that_cannot_leave_a_dimension_out_says_so(backbone) -> None:
+    head, batch, target, _ = make_case(backbone, "fast", "arm-7d", 0)
+    known = torch.ones(2, 7, dtype=torch.bool)
+    known[0, 0] = False
+    with pytest.raises(ValueError, match="cannot leave out those that a robot of the batch lacks"):
+        head.loss(backbone.encode(batch), batch, replace(target, known=known))

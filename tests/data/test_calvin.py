@@ -12,7 +12,7 @@ import pytest
 
 from tests.data.formats.calvin import annotations, frame, make
 from volition.data.calvin import SPEC, CalvinEpisode, load_calvin, read_pickled_array
-from volition.data.convert import info
+from volition.data.info import info
 from volition.data.open import detect, load_cached, load_episodes, load_spec
 from volition.data.windows import Windows
 from volition.records import Episode

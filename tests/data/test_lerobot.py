@@ -168,11 +168,11 @@ def test_a_dataset_of_others_is_read(tmp_path: Path) -> None:
     assert spec.state == ("x", "y")
 
 
-def test_an_older_version_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
     write_toy(tmp_path / "d", (2,), LeRobotConfig(images="png"))
     path = tmp_path / "d/meta/info.json"
-    path.write_text(path.read_text().replace("v3.0", "v2.1"))
-    with pytest.raises(ValueError, match=r"must say codebase_version v3\.x, but says 'v2\.1'"):
+    path.write_text(path.read_text().replace("v3.0", "v1.6"))
+    with pytest.raises(ValueError, match=r"must say codebase_version v3\.x, v2\.0 or v2\.1, but says 'v1\.6'"):
         load_lerobot(tmp_path / "d")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from volition import geometry
+from volition.data.action_transforms import compress, expand
 
 ROTATION_SCALE = 0.01  # radians that its frames take an action's rotation unit to be; CALVIN's is 0.05
 SPREAD_FLOOR = 1e-6
@@ -45,12 +46,11 @@ def unregularize(
 
 
 def mu_law(actions: np.ndarray, mu: float = 255, *, keep_last: bool) -> np.ndarray:
-    """sign(x) ln(1 + mu |x|) / ln(1 + mu), ITU-T G.711: fine steps near 0."""
-    return _kept(np.sign(actions) * np.log1p(mu * np.abs(actions)) / np.log1p(mu), actions, keep_last)
+    return _kept(compress(actions, float(mu)), actions, keep_last)
 
 
 def inverse_mu_law(actions: np.ndarray, mu: float = 255, *, keep_last: bool) -> np.ndarray:
-    return _kept(np.sign(actions) * np.expm1(np.abs(actions) * np.log1p(mu)) / mu, actions, keep_last)
+    return _kept(expand(actions, float(mu)), actions, keep_last)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Reading CALVIN's own format: one .npz a frame, language segments in a pickled dictionary.
 
-    SPLIT/episode_0000052.npz                       rgb_static, rgb_gripper, rel_actions, robot_obs, ...
+    SPLIT/episode_0000052.npz (or .pkl)             rgb_static, rgb_gripper, rel_actions, robot_obs, ...
     SPLIT/ep_start_end_ids.npy                      int[n, 2], first and last frame of every recording
     SPLIT/lang_annotations/auto_lang_ann.npy        language.ann, language.task, info.indx: (first, last) of segments
 
@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +23,11 @@ from typing import Any
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d
+from volition.data.files import understood
 
 ANNOTATIONS = Path("lang_annotations/auto_lang_ann.npy")
-RANGES = Path("ep_start_end_ids.npy")
+RANGES, LENGTHS = Path("ep_start_end_ids.npy"), Path("ep_lens.npy")
+DIGITS = 7  # of a frame's number in its file's name
 CAMERAS = (Camera(name="static", height=200, width=200), Camera(name="gripper", height=84, width=84))
 STATE = (
     *("tcp_x", "tcp_y", "tcp_z", "tcp_roll", "tcp_pitch", "tcp_yaw", "gripper_width"),
@@ -52,6 +57,14 @@ class _HarmlessUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
+# What numpy, zlib and the unpickler raise over bytes that are damaged or made up.
+_NONSENSE = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, TypeError),
+    *(AttributeError, IndexError, KeyError, OverflowError, MemoryError, NotImplementedError, RuntimeError),
+    *(ImportError, AssertionError, SyntaxError, tokenize.TokenError),
+)
+
+
 def read_pickled_array(path: Path) -> Any:
     """The object in a .npy file that numpy pickled: ValueError when it would load anything but arrays and values."""
     if not path.is_file():
@@ -64,10 +77,14 @@ def read_pickled_array(path: Path) -> Any:
         if not kind.hasobject:
             return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         return _HarmlessUnpickler(data).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except _NONSENSE as error:
         raise ValueError(
             f"{path} must hold plain arrays and values; refused: {error}. Do not load it otherwise"
         ) from error
+
+
+def frame_name(number: int) -> str:
+    return f"episode_{number:0{DIGITS}d}.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,46 +114,79 @@ class CalvinEpisode:
         )
 
     def _frame(self, step: int, keys: Sequence[str]) -> dict[str, np.ndarray]:
-        path = self.root / f"episode_{self.first + step:07d}.npz"
+        path = self.root / frame_name(self.first + step)
         if not path.is_file():
-            raise FileNotFoundError(f"{path} must exist: frame {step} of segment {self.first}..{self.last} is missing")
+            path = path.with_suffix(".pkl")
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path.with_suffix('.npz')} must exist: frame {step} of segment {self.first}..{self.last} is missing"
+            )
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                found = {key: arrays[key] for key in keys}
-        except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
-            raise ValueError(f"{path} must be a frame with {list(keys)}, but {error}; the file is damaged") from error
+            with path.open("rb") as file:
+                arrays = _HarmlessUnpickler(file).load() if path.suffix == ".pkl" else np.load(file, allow_pickle=False)
+                found = {key: np.asarray(arrays[key]) for key in keys}
+        except (*_NONSENSE, OSError) as error:
+            raise ValueError(f"{path} must be a frame with {list(keys)}, but {error!r}; the file is damaged") from error
         for key, values in found.items():
-            if values.shape != _SHAPES[key]:
-                raise ValueError(f"{path}: {key} must have shape {list(_SHAPES[key])}, has {list(values.shape)}")
+            shape, kind = _KINDS[key]
+            if values.shape != shape or not np.issubdtype(values.dtype, kind):
+                raise ValueError(
+                    f"{path}: {key} must have shape {list(shape)} of {kind.__name__}, "
+                    f"has {list(values.shape)} of {values.dtype}"
+                )
         return found
 
 
-_SHAPES = {
-    "robot_obs": (len(STATE),),
-    "rel_actions": (SPEC.action_space.dim,),
-    **{f"rgb_{camera.name}": (camera.height, camera.width, 3) for camera in CAMERAS},
+_KINDS: dict[str, tuple[tuple[int, ...], type]] = {
+    "robot_obs": ((len(STATE),), np.floating),
+    "rel_actions": ((SPEC.action_space.dim,), np.floating),
+    **{f"rgb_{camera.name}": ((camera.height, camera.width, 3), np.uint8) for camera in CAMERAS},
 }
 
 
 def load_calvin(root: Path) -> list[CalvinEpisode]:
     """All annotated segments of a split such as `task_ABC_D/training`, in the order of the annotations."""
-    path = root / ANNOTATIONS
+    return load_annotated(root, "lang_annotations")
+
+
+def load_annotated(root: Path, folder: str) -> list[CalvinEpisode]:
+    """As `folder` annotates them. Annotations of the same frames and task are wordings of one episode."""
+    path = root / folder / ANNOTATIONS.name
     tree = read_pickled_array(path)
-    try:
+    with understood(path, "hold language.ann, language.task and info.indx"):
         tree = tree.item() if isinstance(tree, np.ndarray) else tree
-        sentences, tasks, ranges = tree["language"]["ann"], tree["language"]["task"], tree["info"]["indx"]
-        segments = [(int(first), int(last)) for first, last in ranges]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} must hold language.ann, language.task and info.indx, but {error!r}") from error
+        sentences = [str(sentence) for sentence in tree["language"]["ann"]]
+        tasks = [str(task) for task in tree["language"]["task"]]
+        segments = [(int(first), int(last)) for first, last in tree["info"]["indx"]]
     if not len(sentences) == len(tasks) == len(segments) or not segments:
         raise ValueError(
             f"{path} must hold as many sentences as tasks and segments, and at least one; "
             f"it holds {len(sentences)}, {len(tasks)} and {len(segments)}"
         )
-    backwards = [segment for segment in segments if segment[1] < segment[0]]
-    if backwards:
-        raise ValueError(f"{path} must hold segments (first, last) with first <= last, but has {backwards[0]}")
+    _check_segments(segments, path)
+    wordings: dict[tuple[int, int, str], dict[str, None]] = {}
+    for (first, last), task, sentence in zip(segments, tasks, sentences):
+        wordings.setdefault((first, last, task), {})[sentence] = None
     return [
-        CalvinEpisode(root=root, first=first, last=last, task=str(task), instructions=(str(sentence),))
-        for (first, last), task, sentence in zip(segments, tasks, sentences)
+        CalvinEpisode(root=root, first=first, last=last, task=task, instructions=tuple(said))
+        for (first, last, task), said in wordings.items()
     ]
+
+
+def load_play(root: Path) -> list[CalvinEpisode]:
+    """Whole recordings, without task or words."""
+    path = root / RANGES
+    ranges = read_pickled_array(path)
+    if not isinstance(ranges, np.ndarray) or ranges.ndim != 2 or ranges.shape[1] != 2 or ranges.dtype.kind not in "iu":
+        raise ValueError(f"{path} must hold whole numbers, first and last frame of each recording")
+    segments = [(int(first), int(last)) for first, last in ranges]
+    if not segments:
+        raise ValueError(f"{path} must hold at least one recording, but holds none")
+    _check_segments(segments, path)
+    return [CalvinEpisode(root=root, first=a, last=b, task="", instructions=("",)) for a, b in segments]
+
+
+def _check_segments(segments: list[tuple[int, int]], path: Path) -> None:
+    wrong = [segment for segment in segments if not 0 <= segment[0] <= segment[1] < 10**DIGITS]
+    if wrong:
+        raise ValueError(f"{path} must hold segments (first, last) with first <= last, but has {wrong[0]}")

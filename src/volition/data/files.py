@@ -48,6 +48,15 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} must be JSON, but {error}; restore it from a copy") from error
 
 
+@contextmanager
+def understood(path: Path, must: str) -> Iterator[None]:
+    """What does not make sense in a file that is being taken apart becomes an error that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path} must {must}, but {error!r}; restore it from a copy") from error
+
+
 def json_differences(left: Any, right: Any, path: str = "") -> list[str]:
     """'record.perform.seed: 7 != 0' for every leaf in which two JSON values differ."""
     if isinstance(left, dict) and isinstance(right, dict):

@@ -1,11 +1,12 @@
 """A key for the content of a dataset folder, cheap enough to take at every start.
 
 Small files count with their content, large ones with size, first and last block, frame files of CALVIN with their size.
-Hidden folders do not count.
+Hidden folders do not count. With a dataset of one file counts what is named after it.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from pathlib import Path
 
@@ -14,16 +15,18 @@ BLOCK = 1 << 16
 
 def fingerprint(root: Path) -> str:
     """Hexadecimal, 32 characters; the same for a copy of the folder elsewhere."""
-    if not root.is_dir():
+    if not root.exists():
         raise FileNotFoundError(f"{root} must be a dataset folder, but there is none")
     digest = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        name = path.relative_to(root)
+    top = root if root.is_dir() else root.parent
+    paths = root.rglob("*") if root.is_dir() else [root, *top.glob(f"{glob.escape(root.name)}.*")]
+    for path in sorted(path for path in paths if path.is_file()):
+        name = path.relative_to(top)
         if any(part.startswith(".") for part in name.parts):
             continue
         size = path.stat().st_size
         digest.update(f"{name.as_posix()}\0{size}\0".encode())
-        if path.suffix != ".npz":
+        if path.suffix not in (".npz", ".pkl"):
             with path.open("rb") as file:
                 digest.update(file.read(BLOCK))
                 file.seek(max(size - BLOCK, 0))

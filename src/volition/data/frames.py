@@ -63,6 +63,14 @@ class FrameWriter:
         self._files[camera].write(np.ascontiguousarray(frames).data)
         self.counts[camera] += len(frames)
 
+    def cut(self, count: int) -> None:
+        """Keep the first `count` frames of every camera."""
+        for camera, file in self._files.items():
+            size = count * self.sizes[camera][0] * self.sizes[camera][1] * 3
+            file.seek(size)
+            file.truncate(size)
+            self.counts[camera] = count
+
     def __enter__(self) -> FrameWriter:
         return self
 

@@ -23,6 +23,7 @@ from volition.contract import RobotSpec
 from volition.data.statistics import Statistics
 
 VERSION = "v3.0"
+OLD_VERSIONS = ("v2.0", "v2.1")  # read, never written
 INFO = Path("meta/info.json")
 STATS = Path("meta/stats.json")
 TASKS = Path("meta/tasks.parquet")
@@ -46,6 +47,11 @@ INDEX_COLUMNS = {
     "task_index": pa.int64(),
 }
 IMAGE_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+
+
+def frames_folder(root: Path) -> Path:
+    """Where the decoded frames of a dataset lie: in its folder, or beside its only file."""
+    return root / FRAMES if root.is_dir() else root.parent / PRIVATE / root.name / FRAMES.name
 
 
 def image_key(camera: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
 from volition.data import lerobot_layout as layout
-from volition.data.files import read_json
+from volition.data.files import read_json, understood
 from volition.data.spec import UNKNOWN, spec_from_json
 
 
@@ -18,21 +19,28 @@ def load_spec(root: Path) -> RobotSpec:
 
 
 def _foreign_spec(path: Path) -> RobotSpec:
-    """Names and ranges from the metadata; its units, frame and rotation are unknown."""
+    """With the ranges of the statistics of all frames."""
     info, statistics = read_json(path / layout.INFO), read_json(path / layout.STATS)
-    features: dict[str, Any] = info["features"]
-    lows, highs = statistics[layout.ACTION]["min"], statistics[layout.ACTION]["max"]
-    dimensions = tuple(
-        Dimension(name=name, unit=UNKNOWN, low=float(low), high=max(float(high), float(low) + 1e-6))
-        for name, low, high in zip(_names(features[layout.ACTION]), lows, highs)
-    )
-    cameras = tuple(_camera(name, f) for name, f in features.items() if f["dtype"] in ("image", "video"))
-    return RobotSpec(
-        action_space=ActionSpace(dimensions=dimensions, frame=UNKNOWN, rotation=UNKNOWN, relative=False),
-        cameras=cameras,
-        state=tuple(_names(features[layout.STATE])) if layout.STATE in features else (),
-        control_hz=float(info["fps"]),
-    )
+    with understood(path / layout.STATS, "hold min and max of the feature 'action'"):
+        lows, highs = statistics[layout.ACTION]["min"], statistics[layout.ACTION]["max"]
+    return spec_of_others(path, info, lows, highs)
+
+
+def spec_of_others(path: Path, info: dict[str, Any], lows: Sequence[float], highs: Sequence[float]) -> RobotSpec:
+    """Names and sizes from info.json; its units, frame and rotation are unknown."""
+    with understood(path / layout.INFO, "say fps and features with names and shapes, and fit the statistics"):
+        features: dict[str, Any] = info["features"]
+        dimensions = tuple(
+            Dimension(name=name, unit=UNKNOWN, low=float(low), high=max(float(high), float(low) + 1e-6))
+            for name, low, high in zip(_names(features[layout.ACTION]), lows, highs, strict=True)
+        )
+        cameras = tuple(_camera(name, f) for name, f in features.items() if f["dtype"] in ("image", "video"))
+        return RobotSpec(
+            action_space=ActionSpace(dimensions=dimensions, frame=UNKNOWN, rotation=UNKNOWN, relative=False),
+            cameras=cameras,
+            state=tuple(_names(features[layout.STATE])) if layout.STATE in features else (),
+            control_hz=float(info["fps"]),
+        )
 
 
 def _names(feature: dict[str, Any]) -> list[str]:

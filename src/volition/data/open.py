@@ -13,14 +13,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from volition.contract import RobotSpec
-from volition.data import calvin, lerobot_spec
+from volition.data import calvin, hdf5, lerobot_spec, lerobot_v2, rlds, rlds_layout
 from volition.data import lerobot_layout as layout
-from volition.data.cache import CachedEpisode, cached, cached_if_made
+from volition.data.cache import cached, cached_if_made
+from volition.data.codecs import PackConfig
 from volition.data.frames import INDEX
 from volition.data.lerobot import load_lerobot
+from volition.data.packed_write import packed
 from volition.records import Episode
+
+RAW = PackConfig()  # the flat map, which a recorder leaves behind
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +39,27 @@ class Format:
     holds: Callable[[Path], bool]
     load: Callable[[Path], Sequence[Episode]]
     load_spec: Callable[[Path], RobotSpec]
+    one_file: bool = False  # whether a single file may be a dataset
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What a recipe may ask of a format beyond reading everything."""
+
+    @property
+    def format(self) -> str: ...
+    def selection(self) -> str: ...  # tells apart the frame caches of different parts; "" for everything
+    def load(self, root: Path) -> Sequence[Episode]: ...
 
 
 FORMATS = (
+    Format(
+        name="lerobot_v2",
+        sign=f"{layout.INFO} (LeRobot {' or '.join(layout.OLD_VERSIONS)})",
+        holds=lerobot_v2.holds,
+        load=lerobot_v2.load_lerobot_v2,
+        load_spec=lerobot_v2.load_spec_v2,
+    ),
     Format(
         name="lerobot",
         sign=f"{layout.INFO} (LeRobot v3.0)",
@@ -46,26 +69,41 @@ FORMATS = (
     ),
     Format(
         name="calvin",
-        sign=f"{calvin.ANNOTATIONS} (a CALVIN split)",
-        holds=lambda path: (path / calvin.ANNOTATIONS).is_file(),
+        sign=f"{calvin.ANNOTATIONS} or {calvin.RANGES} (a CALVIN split)",
+        holds=lambda path: (path / calvin.ANNOTATIONS).is_file() or (path / calvin.RANGES).is_file(),
         load=calvin.load_calvin,
         load_spec=lambda path: calvin.SPEC,
+    ),
+    Format(
+        name="hdf5",
+        sign=f"files *{' or *'.join(hdf5.SUFFIXES)} (HDF5)",
+        holds=hdf5.holds,
+        load=hdf5.load_hdf5,
+        load_spec=hdf5.load_spec,
+        one_file=True,
+    ),
+    Format(
+        name="rlds",
+        sign=f"{rlds_layout.FEATURES} and {rlds_layout.INFO} (RLDS)",
+        holds=rlds_layout.holds,
+        load=rlds.load_rlds,
+        load_spec=rlds.load_spec,
     ),
 )
 
 
 def detect(path: Path) -> Format:
     """The format of a dataset folder; ValueError that says what was looked for."""
-    if not path.is_dir():
+    if not path.exists():
         raise FileNotFoundError(f"{path} must be a dataset folder, but there is none")
     for candidate in FORMATS:
-        if candidate.holds(path):
+        if (path.is_dir() or candidate.one_file) and candidate.holds(path):
             return candidate
     if (path / layout.STAGED).is_dir():
         raise ValueError(
             f"{path} is a recording that was interrupted before its first save; run the same recording again"
         )
-    folders = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    folders = [child for child in sorted(path.iterdir()) if child.is_dir()] if path.is_dir() else []
     inside = next(((child.name, f.name) for child in folders for f in FORMATS if f.holds(child)), None)
     hint = f"; there is one inside, {inside[0]!r} ({inside[1]}): open that" if inside else ""
     raise ValueError(f"{path} must hold {' or '.join(f.sign for f in FORMATS)}{hint}")
@@ -74,21 +112,33 @@ def detect(path: Path) -> Format:
 def load_episodes(path: Path) -> Sequence[Episode]:
     """All episodes. Pictures are decoded when asked for, unless the folder holds its frame cache."""
     episodes = detect(path).load(path)
-    made = cached_if_made(episodes, path) if (path / layout.FRAMES / INDEX).is_file() else None
+    made = cached_if_made(episodes, path) if (layout.frames_folder(path) / INDEX).is_file() else None
     return episodes if made is None else made
 
 
 def load_cached(
-    path: Path, *, folder: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> list[CachedEpisode]:
-    """All episodes, with every frame decoded beforehand into a memory map.
+    path: Path,
+    *,
+    reader: Reader | None = None,
+    folder: Path | None = None,
+    pictures: PackConfig = RAW,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sequence[Episode]:
+    """All episodes, or those that `reader` wants, with every frame in a memory map: decoded, or as `pictures` says.
 
     It lies in `path` itself, or in a subfolder of `folder`, which for a read-only dataset is the user's cache folder.
     """
     if folder is None and _is_read_only(path):
         folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "volition" / "frames"
         logger.info("%s is read-only: its frame cache is in %s", path, folder)
-    return cached(detect(path).load(path), path, folder=folder, progress=progress)
+    kind = detect(path)
+    if reader is not None and reader.format != kind.name:
+        raise ValueError(f"{path} is of the format {kind.name!r}, but the recipe's reader is for {reader.format!r}")
+    episodes = (reader or kind).load(path)
+    selection = "" if reader is None else reader.selection()
+    if pictures.encoding != "raw":
+        return packed(episodes, path, pictures, folder=folder, selection=selection, progress=progress)
+    return cached(episodes, path, folder=folder, selection=selection, progress=progress)
 
 
 def load_spec(path: Path) -> RobotSpec:
@@ -101,4 +151,5 @@ def load_spec(path: Path) -> RobotSpec:
 
 def _is_read_only(path: Path) -> bool:
     """By its mode too: the administrator may write everywhere, and still should not write into such a folder."""
-    return path.is_dir() and (not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK))
+    folder = path if path.is_dir() else path.parent
+    return folder.is_dir() and (not folder.stat().st_mode & 0o222 or not os.access(folder, os.W_OK))

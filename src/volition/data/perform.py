@@ -61,14 +61,18 @@ class JobResult:
     rejected: int  # attempts that the judge did not call a success
 
 
+def attempt_seed(seed: int, job: int, attempt: int) -> int:
+    """Of the start of a job's attempt, in a recording with this seed."""
+    return int(np.random.SeedSequence((seed, job, attempt)).generate_state(1)[0])
+
+
 def perform(env: RecordableEnv, job: Job, config: PerformConfig) -> tuple[list[EpisodeData], int]:
     """The successful episodes of a job, and the number of attempts that failed.
 
     One task is tried until it succeeds; a chain ends at its first failure. ValueError when a task never succeeds.
     """
     for attempt in range(config.max_attempts):
-        seed = int(np.random.SeedSequence((config.seed, job.number, attempt)).generate_state(1)[0])
-        env.reset(Start(seed, job.tasks, job.scene))
+        env.reset(Start(attempt_seed(config.seed, job.number, attempt), job.tasks, job.scene))
         rng = np.random.default_rng((config.seed, job.number, attempt, 1))
         episodes = list(_successes(env, job, config, rng))
         if len(job.tasks) > 1:

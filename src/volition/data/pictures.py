@@ -7,6 +7,8 @@ read_video(path, times) -> frames at those times;  scan_video(path) -> every fra
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
+# What Pillow raises over bytes that are damaged, or that claim to be a huge picture.
+_NO_PICTURE = (
+    *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError),
+    *(TypeError, IndexError, Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 SEEK_SECONDS = 1.0  # decode through smaller gaps, seek over larger ones
 
 
@@ -36,7 +43,7 @@ def decode_image(data: bytes, source: str) -> np.ndarray:
     """uint8[height, width, 3]; ValueError that names `source` when the bytes are no picture."""
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except _NO_PICTURE as error:
         raise ValueError(f"{source} must be a PNG or JPEG picture, but {error}; the file is damaged") from error
 
 
@@ -131,7 +138,7 @@ def _opened(path: Path) -> Iterator[Any]:
             if not container.streams.video:
                 raise ValueError(f"{path} must hold a video stream, but has none; the file is damaged")
             yield container
-    except av.FFmpegError as error:
+    except (av.FFmpegError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path} must be a readable video, but {error}; the file is damaged or cut") from error
 
 

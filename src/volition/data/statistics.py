@@ -7,6 +7,7 @@ image_statistics(frames) -> Statistics          per colour channel, in [0, 1]
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,13 @@ def image_statistics(frames: np.ndarray, *, max_frames: int = 16, pixel_stride: 
         max=_numbers(levels[255 - present[:, ::-1].argmax(1)]),
         **{name: _numbers(levels[(cumulative >= q - 1e-12).argmax(1)]) for name, q in QUANTILES.items()},
     )
+
+
+def side_by_side(parts: Sequence[Statistics]) -> Statistics:
+    """Of the dimensions of all parts; `count` is the largest of theirs."""
+    names = [field.name for field in dataclasses.fields(Statistics) if field.name != "count"]
+    columns = {name: tuple(value for part in parts for value in getattr(part, name)) for name in names}
+    return Statistics(count=max(part.count for part in parts), **columns)
 
 
 def merge_statistics(parts: Sequence[Statistics]) -> Statistics:

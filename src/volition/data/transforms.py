@@ -2,9 +2,12 @@
 
     encode(actions)   robot units -> model units, in training        decode   the way back, when acting
     observe           the observation as the model sees it, in both
+    space             what the model's numbers mean, given what the robot's mean
 
 Every transform carries both directions, so training and serving cannot differ. All are frozen dataclasses of numbers:
-they travel in configs and contracts. Arrays: actions float32[..., A], observation.state float32[T, S].
+they travel in configs and contracts. Here are those that every policy has; `data.action_transforms` has those that a
+recipe chooses. Arrays: observation.state float32[T, S]; actions float32[T, H, A], a chunk for each of its steps, in
+training, and float32[H, A] or [A], planned at the newest step, when acting.
 """
 
 from __future__ import annotations
@@ -17,14 +20,24 @@ from itertools import accumulate
 import numpy as np
 
 from volition.contract import ActionSpace
+from volition.data.columns import with_ranges
 from volition.data.statistics import Statistics
 from volition.records import Observation
 
 MIN_SPREAD = 1e-4  # a dimension that hardly moves is shifted, not blown up
 
 
+@dataclass(frozen=True)
 class Transform:
     """Identity. Subclasses override the directions they change; none changes its input in place."""
+
+    def space(self, given: ActionSpace) -> ActionSpace:
+        """What `encode` makes of actions in `given`; ValueError for a space that the transform does not fit."""
+        return given
+
+    def known(self, given: np.ndarray) -> np.ndarray:
+        """Which dimensions `encode` has something to say of, bool[A], given those of the robot that there are."""
+        return given
 
     def observe(self, observation: Observation) -> Observation:
         return observation
@@ -41,6 +54,16 @@ class Chain(Transform):
     """Transforms applied in order, undone in reverse; each sees the observation as the ones before it left it."""
 
     transforms: tuple[Transform, ...] = ()
+
+    def space(self, given: ActionSpace) -> ActionSpace:
+        for transform in self.transforms:
+            given = transform.space(given)
+        return given
+
+    def known(self, given: np.ndarray) -> np.ndarray:
+        for transform in self.transforms:
+            given = transform.known(given)
+        return given
 
     def observe(self, observation: Observation) -> Observation:
         for transform in self.transforms:
@@ -107,7 +130,16 @@ def make_scale(statistics: Statistics, kind: str, *, keep: Sequence[int] = ()) -
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizeActions(Transform):
+    """Also how a unit is changed: metres per step become multiples of 0.02 m with the factor 0.02."""
+
     scale: Scale
+
+    def space(self, given: ActionSpace) -> ActionSpace:
+        ends = [[getattr(d, end) for d in given.dimensions] for end in ("low", "high")]
+        ranges = self.scale.forward(np.array(ends)).T.tolist()
+        same = [pair == (0, 1) for pair in zip(self.scale.offset, self.scale.factor)]
+        changed = {i: (low, high) for i, (low, high) in enumerate(ranges) if not same[i]}
+        return with_ranges(given, changed, unit="scaled")
 
     def encode(self, actions: np.ndarray, observation: Observation) -> np.ndarray:
         return self.scale.forward(actions)
@@ -131,6 +163,10 @@ class ClipActions(Transform):
     low: tuple[float, ...]
     high: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high) or not all(low <= high for low, high in zip(self.low, self.high)):
+            raise ValueError(f"low and high must be equally long, none above the other; got {self.low}, {self.high}")
+
     def encode(self, actions: np.ndarray, observation: Observation) -> np.ndarray:
         return self._clip(actions)
 
@@ -138,6 +174,8 @@ class ClipActions(Transform):
         return self._clip(actions)
 
     def _clip(self, actions: np.ndarray) -> np.ndarray:
+        if actions.shape[-1] != len(self.low):
+            raise ValueError(f"actions must have {len(self.low)} dimensions, got shape {list(actions.shape)}")
         return np.clip(actions, np.array(self.low, np.float32), np.array(self.high, np.float32)).astype(np.float32)
 
 

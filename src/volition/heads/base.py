@@ -66,7 +66,7 @@ class HeadConfig(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ActionLoss:
-    """Masked mean over the valid steps: `kind` on continuous dimensions + `binary_weight` * BCE on binary ones.
+    """Mean over what counts of the target: `kind` on continuous dimensions + `binary_weight` * BCE on binary ones.
 
     The reference uses Huber and 0.01; a mean over nothing is 0, not NaN.
     """
@@ -82,18 +82,16 @@ class ActionLoss:
         target: Target,
         space: ActionSpace,
     ) -> Loss:
-        wanted = target.actions[..., list(space.continuous)]
-        high = is_high(target.actions, space).float()
+        wanted, counts = (x[..., list(space.continuous)] for x in (target.actions, target.counts))
         terms, metrics = [], {}
         if space.continuous:
-            distance = masked_mean(self._distance(continuous, wanted).mean(-1), target.mask)
-            terms.append(Term("action_loss", distance))
-            metrics["mae"] = masked_mean((continuous - wanted).abs().mean(-1), target.mask)
+            terms.append(Term("action_loss", masked_mean(self._distance(continuous, wanted), counts)))
+            metrics["mae"] = masked_mean((continuous - wanted).abs(), counts)
         if space.binary:
-            bce = F.binary_cross_entropy_with_logits(logits, high, reduction="none").mean(-1)
-            terms.append(Term("binary_loss", masked_mean(bce, target.mask), self.binary_weight))
-            right = ((logits > 0) == (high > 0.5)).float().mean(-1)
-            metrics["binary_accuracy"] = masked_mean(right, target.mask)
+            high, counts = is_high(target.actions, space), target.counts[..., list(space.binary)]
+            bce = F.binary_cross_entropy_with_logits(logits, high.float(), reduction="none")
+            terms.append(Term("binary_loss", masked_mean(bce, counts), self.binary_weight))
+            metrics["binary_accuracy"] = masked_mean(((logits > 0) == high).float(), counts)
         return Loss.of(terms, metrics)
 
     def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -108,8 +106,8 @@ def is_high(actions: Float[Tensor, "... A"], space: ActionSpace) -> Bool[Tensor,
     return actions[..., list(space.binary)] > middle
 
 
-def masked_mean(error: Float[Tensor, "B T H"], mask: Bool[Tensor, "B T H"]) -> Float[Tensor, ""]:
-    """Mean over the action steps that lie inside the episode; 0 when there is none."""
+def masked_mean(error: Float[Tensor, "*n"], mask: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
+    """Mean over what the mask lets count, the steps inside the episode say; 0 when that is nothing."""
     return (error * mask).sum() / mask.sum().clamp(min=1)
 
 

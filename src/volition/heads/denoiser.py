@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from volition.backbones.base import Backbone, Encoded
@@ -87,8 +87,8 @@ class DenoisingHead(Head):
         context = self._draws(self.context(self.features(encoded, batch)))
         chunks = self._draws(pack(target, self.space))
         error = self.error(lambda noisy, time: self.denoiser(noisy, time, context), chunks)
-        error = error.mean(-1).unflatten(0, (self.num_draws, *batch.shape)).mean(0)
-        return Loss.of([Term("denoising_loss", masked_mean(error, target.mask))], {})
+        error = error.unflatten(0, (self.num_draws, *batch.shape)).mean(0)
+        return Loss.of([Term("denoising_loss", masked_mean(error, packed(target.counts, self.space)))], {})
 
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.seed)
@@ -114,10 +114,15 @@ class DenoisingHead(Head):
 
 
 def pack(target: Target, space: ActionSpace) -> Float[Tensor, "B T H A"]:
-    """Demonstrated chunks as denoisers see them: continuous dimensions, then binary ones as -1 or 1; 0 where masked."""
+    """Demonstrated chunks as denoisers see them: `packed`, binary dimensions as -1 or 1; 0 where nothing counts."""
     binary = is_high(target.actions, space).float() * 2 - 1
     chunks = torch.cat([target.actions[..., list(space.continuous)], binary], dim=-1)
-    return chunks * target.mask[..., None]
+    return chunks * packed(target.counts, space)
+
+
+def packed(values: Shaped[Tensor, "*n A"], space: ActionSpace) -> Shaped[Tensor, "*n A"]:
+    """Continuous dimensions first, then binary ones."""
+    return values[..., [*space.continuous, *space.binary]]
 
 
 def unpack(chunks: Float[Tensor, "B H A"], space: ActionSpace) -> Float[Tensor, "B H A"]:

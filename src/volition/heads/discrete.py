@@ -63,15 +63,15 @@ class DiscreteHead(TokenHead):
         self.register_buffer("may", self._may(config.num_bins), persistent=False)
 
     def speech(self, target: Target) -> Speech:
-        known = target.mask[..., None].expand_as(target.actions)
-        tokens = self.tokens(target.actions.masked_fill(~known, 0.0))
+        counts = target.counts
+        tokens = self.tokens(target.actions.masked_fill(~counts, 0.0))
         if self.stop:
             # Said in place of the first dimension of the first action that the demonstration no longer has.
             ends = target.mask[..., :-1] & ~target.mask[..., 1:]
             tokens[..., 1:, 0] = tokens[..., 1:, 0].masked_fill(ends, self.mark)
-            known = known.clone()
-            known[..., 1:, 0] |= ends
-        return Speech(tokens=tokens.flatten(-2), counts=known.flatten(-2))
+            counts = counts.clone()
+            counts[..., 1:, 0] |= ends
+        return Speech(tokens=tokens.flatten(-2), counts=counts.flatten(-2))
 
     def allowed(self, tokens: Int[Tensor, "*n M"]) -> Bool[Tensor, "*n M V"]:
         return self.may[: tokens.shape[-1]].expand(*tokens.shape, -1)
@@ -79,8 +79,8 @@ class DiscreteHead(TokenHead):
     def scores(self, logits: Float[Tensor, "B T M V"], target: Target) -> dict[str, Float[Tensor, ""]]:
         said = self.actions(logits[..., :-1].argmax(-1))
         continuous = list(self.space.continuous)
-        error = (said[..., continuous] - target.actions[..., continuous]).abs().mean(-1)
-        return {"mae": masked_mean(error, target.mask)} if continuous else {}
+        error = (said - target.actions)[..., continuous].abs()
+        return {"mae": masked_mean(error, target.counts[..., continuous])} if continuous else {}
 
     def start(self) -> None:
         """Nothing is remembered."""

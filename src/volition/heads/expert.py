@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from volition.backbones.base import Backbone, Encoded
 from volition.contract import ActionSpace
 from volition.heads.base import Head, masked_mean
-from volition.heads.denoiser import NUM_FREQUENCIES, DenoisingState, draw_noise, pack, unpack, waves
+from volition.heads.denoiser import NUM_FREQUENCIES, DenoisingState, draw_noise, pack, packed, unpack, waves
 from volition.heads.flow import flow_error, integrate
 from volition.types import Batch, Loss, Target, Term
 
@@ -73,8 +73,9 @@ class ExpertHead(Head):
     def loss(self, encoded: Encoded, batch: Batch, target: Target) -> Loss:
         seen = self.look(encoded, batch.state)
         chunks = pack(target, self.space).flatten(0, 1)[:, None].expand(-1, self.config.num_draws, -1, -1)
-        error = flow_error(lambda noisy, time: self.denoise(noisy, time, seen), chunks).mean((1, 3))
-        return Loss.of([Term("denoising_loss", masked_mean(error.unflatten(0, batch.shape), target.mask))], {})
+        error = flow_error(lambda noisy, time: self.denoise(noisy, time, seen), chunks).mean(1)
+        counts = packed(target.counts, self.space)
+        return Loss.of([Term("denoising_loss", masked_mean(error.unflatten(0, batch.shape), counts))], {})
 
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.config.seed)

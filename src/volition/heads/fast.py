@@ -60,6 +60,11 @@ class FASTHead(TokenHead):
         self.vocabulary, self.constrained = tokens, config.constrained
 
     def speech(self, target: Target) -> Speech:
+        if target.known is not None:
+            raise ValueError(
+                "FAST's tokens are of all dimensions together, and cannot leave out those that a robot of the batch "
+                "lacks: take another head, or datasets whose actions have every dimension that the policy answers"
+            )
         flat = last_known(target.actions, target.mask).flatten(0, 1)
         spoken = [torch.tensor([*tokens, self.mark]) for tokens in self.vocabulary.encode(flat)]
         padded = torch.nn.utils.rnn.pad_sequence(spoken, batch_first=True, padding_value=self.mark)

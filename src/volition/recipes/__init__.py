@@ -1,6 +1,7 @@
 """Recipes: functions that return an Experiment. `volition train NAME` finds these; yours are `pkg.module:function`."""
 
+from volition.recipes.bridge import bridge
 from volition.recipes.calvin import calvin
 from volition.recipes.desk import demo, demo_blind, desk, smoke
 
-__all__ = ["calvin", "demo", "demo_blind", "desk", "smoke"]
+__all__ = ["bridge", "calvin", "demo", "demo_blind", "desk", "smoke"]

@@ -20,7 +20,7 @@ from volition.data.calvin import SPEC as CALVIN
 from volition.envs.desk.environment import desk_spec
 from volition.policy import Policy
 from volition.records import Episode
-from volition.studies.training import batches, make_transforms, open_dataset, usable_device
+from volition.studies.training import batches, make_transforms, open_dataset, open_sources, usable_device
 from volition.training.parts import PARTS, Part, find_parts
 from volition.training.train import Trainer, train
 
@@ -59,15 +59,16 @@ class Audit:
 def audit(experiment: Experiment, *, device: str = "cpu") -> Audit:
     """One step as `volition train` takes it first; nothing is written."""
     experiment, episodes, robot, source = _data_of(experiment)
+    others = open_sources(experiment.data, robot)
     torch.manual_seed(experiment.loop.seed)
-    policy = experiment.build(robot, make_transforms(experiment, episodes, robot)).to(usable_device(device))
+    policy = experiment.build(robot, make_transforms(experiment, episodes, robot, others)).to(usable_device(device))
     before = {name: value.detach().clone() for name, value in policy.state_dict().items()}
     gradients: dict[str, float] = {}
     for name, parameter in policy.named_parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_recorder(gradients, name))
     loop = replace(experiment.loop, log_every=1, save_every=1, num_steps=max(1, experiment.loop.num_steps))
-    step = next(train(Trainer.create(policy, loop), batches(experiment, policy, episodes), loop))
+    step = next(train(Trainer.create(policy, loop), batches(experiment, policy, episodes, others), loop))
     after = policy.state_dict()
     frozen = _frozen(policy)
     return Audit(
@@ -141,7 +142,7 @@ def _data_of(experiment: Experiment) -> tuple[Experiment, Sequence[Episode], Rob
     """The recipe's data, or noise in its robot's shapes where there is none."""
     data = experiment.data
     if Path(data.path).is_dir() and data.path:
-        return experiment, *open_dataset(Path(data.path)), f"data of {data.path}"
+        return experiment, *open_dataset(data), f"data of {data.path}"
     if data.recording is not None:
         robot, whose = desk_spec(data.recording.env.image_sizes), "the recipe's robot"
     else:
@@ -150,7 +151,7 @@ def _data_of(experiment: Experiment) -> tuple[Experiment, Sequence[Episode], Rob
         whose = "a 7-DoF arm, because without its data the recipe does not say which robot it is for"
     episodes = [NoiseEpisode(robot=robot, seed=seed) for seed in range(4)]
     source = f"noise in the shapes of {whose}: {data.path or 'data.path'} is not there"
-    return replace(experiment, data=replace(data, task_weights=())), episodes, robot, source
+    return replace(experiment, data=replace(data, task_weights=(), sources=())), episodes, robot, source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,25 +113,6 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Look into a dataset: format, episodes, frames, tasks, cameras, statistics.
-
-    Example:  volition data info runs/demo/data
-    """
-
-    what: tyro.conf.Positional[Literal["info"]]
-    path: tyro.conf.Positional[Path]
-    json: Path | None = None
-
-    def __call__(self) -> None:
-        from volition.data.convert import info
-
-        found = info(self.path)
-        tell(json.dumps(found, indent=2))
-        write(self.json, found)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Eval(EvalConfig):
     """Evaluate a checkpoint closed-loop, or with --offline against recorded actions.
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +22,11 @@ from safetensors.numpy import save_file
 from volition.auxiliary import feed, future_steps
 from volition.config import Contract, Experiment, dump, locate, read
 from volition.contract import RobotSpec, require_equal
+from volition.data.fit import Part, unit_range
+from volition.data.mixture import Mixture, Source, match
 from volition.data.open import load_cached, load_spec
-from volition.data.sampler import Sampler, SamplerConfig
 from volition.data.statistics import RunningStatistics
-from volition.data.transforms import (
-    BlackOut,
-    Chain,
-    NormalizeActions,
-    NormalizeState,
-    Scale,
-    Transform,
-    clip_to,
-    make_scale,
-)
+from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
 from volition.data.windows import Windows
 from volition.policy import Policy
 from volition.records import Episode
@@ -56,8 +50,11 @@ def run_training(
     """Train to the end and return the last checkpoint. With `resume`, go on exactly where the run stopped."""
     if not experiment.data.path:
         raise ValueError("this recipe brings no dataset of its own: pass --data.path with the folder of one")
-    episodes, robot = open_dataset(Path(experiment.data.path))
-    return run_training_on(experiment, episodes, robot, run, resume=resume, device=device, progress=progress)
+    episodes, robot = open_dataset(experiment.data)
+    others = open_sources(experiment.data, robot)
+    return run_training_on(
+        experiment, episodes, robot, run, others=others, resume=resume, device=device, progress=progress
+    )
 
 
 def run_training_on(
@@ -66,6 +63,7 @@ def run_training_on(
     robot: RobotSpec,
     run: Path,
     *,
+    others: Sequence[Source] = (),
     resume: bool = False,
     device: str = "cpu",
     progress: Progress = lambda _: None,
@@ -74,7 +72,7 @@ def run_training_on(
     if existing and not resume:
         raise ValueError(f"{run} already has {existing[-1].name}: pass --resume to go on, or another --run")
     torch.manual_seed(experiment.loop.seed)
-    transforms = make_transforms(experiment, episodes, robot)
+    transforms = make_transforms(experiment, episodes, robot, others)
     policy = experiment.build(robot, transforms).to(usable_device(device))
     trainer = Trainer.create(policy, experiment.loop)
     contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
@@ -89,7 +87,7 @@ def run_training_on(
     loop = experiment.loop
     with MetricsFile(run / "metrics.jsonl", after_step=trainer.step) as metrics:
         try:
-            for line in train(trainer, batches(experiment, policy, episodes), loop):
+            for line in train(trainer, batches(experiment, policy, episodes, others), loop):
                 metrics.write(line)
                 progress(line)
                 if trainer.step % loop.save_every == 0 or trainer.step == loop.num_steps:
@@ -103,7 +101,9 @@ def run_training_on(
 
 
 # What a resumed run may change: how far it goes, how it is written down, and where its data lies.
-_MAY_CHANGE = ("loop.num_steps", "loop.log_every", "loop.save_every", "loop.keep_last", "data.path", "data.recording")
+_MAY_CHANGE = re.compile(
+    r"loop\.(num_steps|log_every|save_every|keep_last)|data\.(path|sources\.\d+\.path)|data\.recording(\..*)?"
+)
 
 
 def require_same_recipe(before: Any, now: Any, run: Path) -> None:
@@ -116,7 +116,7 @@ def require_same_recipe(before: Any, now: Any, run: Path) -> None:
     changed = [
         f"{name}: {old.get(name)!r} != {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and not name.startswith(_MAY_CHANGE)
+        if old.get(name) != new.get(name) and not _MAY_CHANGE.fullmatch(name)
     ]
     if changed:
         listed = "\n  ".join(changed)
@@ -149,23 +149,39 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(child, f"{path}.{name}" if path else str(name))
 
 
-def open_dataset(path: Path) -> tuple[Sequence[Episode], RobotSpec]:
+def open_dataset(data: DataConfig) -> tuple[Sequence[Episode], RobotSpec]:
+    path = Path(data.path)
     if not path.is_dir():
         raise ValueError(
             f"data.path={str(path)!r} must be a dataset folder; record one with: volition record desk --out {path}"
         )
-    return load_cached(path), load_spec(path)
+    return load_cached(path, reader=data.reader, pictures=data.cache), load_spec(path)
 
 
-def make_transforms(experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec) -> Transform:
-    """Actions are clipped to their space and scaled to -1..1, which heads answer in; a state is normalised."""
-    parts: list[Transform] = [clip_to(robot.action_space)]
-    space = robot.action_space
-    if any((d.low, d.high) != (-1.0, 1.0) for d in space.dimensions if d.kind == "continuous"):
-        # Binary dimensions stay as they are: a head answers exactly their low or high.
-        middle = tuple((d.low + d.high) / 2 if d.kind == "continuous" else 0.0 for d in space.dimensions)
-        half = tuple((d.high - d.low) / 2 if d.kind == "continuous" else 1.0 for d in space.dimensions)
-        parts.append(NormalizeActions(scale=Scale(offset=middle, factor=half)))
+def open_sources(data: DataConfig, robot: RobotSpec) -> list[Source]:
+    """The datasets beside the robot's own; ValueError where one does not come to what the robot has."""
+    found = []
+    for source in data.sources:
+        path = Path(source.path)
+        adaptation = match(source, load_spec(path), robot, cameras=data.cameras, state=data.state)
+        episodes = load_cached(path, reader=source.reader, pictures=data.cache)
+        found.append(Source(episodes=episodes, weight=source.weight, adaptation=adaptation))
+    return found
+
+
+def make_transforms(
+    experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec, others: Sequence[Source] = ()
+) -> Transform:
+    """Actions are clipped to their space, changed as the recipe asks and brought to -1..1; a state is normalised.
+
+    Those of other sources count in what the data has, once they are the robot's; the state is normalised as its own is.
+    """
+    data, space, horizon = experiment.data, robot.action_space, experiment.window.action_horizon
+    chosen = Chain(transforms=(clip_to(space), *data.transforms))
+    fitted = unit_range(
+        chosen, space, episodes, horizon=horizon, kind=data.normalize, others=[as_part(x, chosen) for x in others]
+    )
+    parts: list[Transform] = [*chosen.transforms, *fitted]
     if experiment.data.state:
         seen = RunningStatistics(len(robot.state))
         for episode in episodes:
@@ -176,22 +192,35 @@ def make_transforms(experiment: Experiment, episodes: Sequence[Episode], robot: 
     return Chain(transforms=tuple(parts))
 
 
-def batches(experiment: Experiment, policy: Policy, episodes: Sequence[Episode]) -> Batches:
+def as_part(source: Source, chosen: Transform) -> Part:
+    """What a source beside the robot's own learns, for the statistics of all."""
+    assert source.adaptation is not None, "the robot's own dataset is none of the others"
+    encoder = Chain(transforms=(source.adaptation.transforms, chosen))
+    return Part(encoder=encoder, episodes=source.episodes, known=chosen.known(source.adaptation.known))
+
+
+def batches(
+    experiment: Experiment, policy: Policy, episodes: Sequence[Episode], others: Sequence[Source] = ()
+) -> Batches:
     window, data, loop = experiment.window, experiment.data, experiment.loop
-    windows = Windows(
-        episodes,
+    make_windows = partial(
+        Windows,
         num_obs_steps=window.num_obs_steps,
         obs_stride=window.obs_stride,
         action_horizon=window.action_horizon,
         future_steps=future_steps(policy.auxiliary),
     )
-    balance: Literal["tasks", "frames"] = "tasks" if data.balance_tasks else "frames"
-    config = SamplerConfig(batch_size=loop.batch_size, seed=loop.seed, balance=balance, weights=dict(data.task_weights))
-    sampler = Sampler(windows, config)
+    mixture = Mixture(
+        [Source(episodes=episodes, weight=data.weight), *others],
+        make_windows,
+        batch_size=loop.batch_size,
+        seed=loop.seed,
+        balance="tasks" if data.balance_tasks else "frames",
+        task_weights=dict(data.task_weights),
+    )
 
     def batch(step: int) -> tuple[Batch, Target]:
-        draw = sampler.draw(step)
-        samples = [windows.sample(i, c) for i, c in zip(draw.indices.tolist(), draw.choices.tolist())]
+        samples = mixture.samples(step)
         seen, target = policy.collator(samples)
         return seen, replace(target, extras=feed(policy.auxiliary, samples, step))
 
