@@ -4,7 +4,7 @@ raw    as they are
 zstd   exact: a picture, or its difference to the first one of its group where that takes less. Small for simulated and
        other still cameras, whose background does not change at all; real cameras have noise in every pixel
 jpeg   lossy, all colours at full resolution, for real cameras
-webp   lossy, about half as large as JPEG and half as fast
+webp   lossy, two thirds as large as JPEG and a third as fast
 """
 
 from __future__ import annotations
