@@ -28,6 +28,7 @@ from volition.contract import RobotSpec
 from volition.data.checks.evidence import Trace
 from volition.data.statistics import vector_statistics
 
+NARROW = 0.25  # of the declared range: actions that stay within so little of it are drawn larger
 COLORS = ("#3b6fb6", "#d1603d", "#3f9b6c", "#8f63b8", "#b8962e", "#5c6b73", "#c2578c")
 INK, FAINT = "#30363d", "#d0d7de"
 DPI = 110
@@ -138,6 +139,9 @@ def _draw(place: Axes, trace: Trace, spec: RobotSpec, plot: Group, *, last: bool
         place.plot(seconds, trace.actions[:, i], color=color, linewidth=1.3, label=dimensions[i].name, drawstyle=style)
     low = min(dimensions[i].low for i in plot.places)
     high = max(dimensions[i].high for i in plot.places)
+    shown = trace.actions[:, list(plot.places)]
+    if np.abs(shown).max() < NARROW * max(abs(low), abs(high)):  # a range declared so widely would show flat lines
+        low, high = float(min(shown.min(), 0.0)), float(max(shown.max(), 1e-6))
     place.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     place.margins(x=0.01)
     place.tick_params(labelsize=7, colors=INK, labelbottom=last)
