@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from volition.envs.desk.language import SPLITS, instructions
+from volition.envs.desk.language import SPLITS, expand, instructions
 from volition.envs.desk.tasks import TASKS
 
 PROTOCOL = Path(__file__).parents[3] / "shared" / "data" / "calvin_protocol"
@@ -17,8 +17,24 @@ def words(sentence: str) -> list[str]:
 
 def test_every_task_has_its_wordings() -> None:
     for task in TASKS:
-        assert len(set(instructions(task, "train"))) >= 10, task
+        assert len(set(instructions(task, "train"))) >= 90, task
         assert len(set(instructions(task, "validation"))) == 4, task
+
+
+def test_a_template_stands_for_every_combination_of_its_alternatives() -> None:
+    assert expand("open it") == ("open it",)
+    assert expand("[please |][open|shut] it") == ("please open it", "please shut it", "open it", "shut it")
+
+
+def test_verbs_that_tell_tasks_apart_are_met_with_both_sides_and_with_and_without_courtesy() -> None:
+    """A verb met in a few sentences only was read as the other task's: 'twist' as a push."""
+    for side in ("left", "right"):
+        turns, pushes = (instructions(f"{task}_red_block_{side}", "train") for task in ("rotate", "push"))
+        for verbs, sentences in ((("twist", "spin", "rotate"), turns), (("shift", "shove", "push"), pushes)):
+            for verb in verbs:
+                said = [sentence for sentence in sentences if verb in words(sentence)]
+                assert any(sentence.startswith("please") for sentence in said), (verb, side)
+                assert sum(not sentence.startswith("please") for sentence in said) >= 3, (verb, side)
 
 
 def test_no_sentence_is_shared_by_tasks_or_splits() -> None:

@@ -1,4 +1,7 @@
-"""How people ask for the 34 tasks: a dozen wordings or more each to train on, four others each for validation.
+"""How people ask for the 34 tasks: dozens of wordings each to train on, four others each for validation.
+
+A template is a sentence with names in braces and alternatives in brackets: "[please |]turn the {color} one {side}" says
+two things.
 
 Validation sentences are new combinations of words that occur in training sentences, so a vocabulary made from the
 training split knows every one of them. No sentence belongs to two tasks: each says which object, where, which way.
@@ -6,6 +9,7 @@ training split knows every one of them. No sentence belongs to two tasks: each s
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from volition.envs.desk import wordings_blocks as blocks
@@ -24,6 +28,12 @@ _OTHERS: dict[str, blocks.Wordings] = {
     "stack_block": blocks.STACK,
     "unstack_block": blocks.UNSTACK,
     "push_into_drawer": blocks.PUSH_INTO_DRAWER,
+}
+# Names that stand in many templates.
+_PHRASES = {
+    "please": "[please |]",
+    "thing": "the {color} [block|one]",
+    "held": "[the block in your hand|what you hold|the held block|this block]",
 }
 _ON = {"state": "on", "goes": "lights up", "look": "shine", "way": "up"}
 _OFF = {"state": "off", "goes": "goes dark", "look": "dark", "way": "down"}
@@ -46,10 +56,33 @@ def _wordings(task: str) -> tuple[blocks.Wordings, dict[str, str]]:
 
 @cache
 def instructions(task: str, split: str) -> tuple[str, ...]:
-    """All wordings of a task in "train" (twelve or more) or "validation" (four). ValueError for an unknown name."""
+    """All wordings of a task in "train" (dozens) or "validation" (four). ValueError for an unknown name."""
     if task not in TASKS:
         raise ValueError(f"task must be one of the desk's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    templates, names = _wordings(task)
-    return tuple(template.format_map(names) for template in templates[SPLITS.index(split)])
+    (train, validation), names = _wordings(task)
+    kept = _sentences(validation, names)
+    return kept if split == "validation" else tuple(s for s in _sentences(train, names) if s not in kept)
+
+
+def _sentences(templates: tuple[str, ...], names: dict[str, str]) -> tuple[str, ...]:
+    """What the templates say, each sentence once."""
+    said = []
+    for template in templates:
+        for name, phrase in _PHRASES.items():
+            template = template.replace(f"{{{name}}}", phrase)
+        said.extend(expand(template.format_map(names)))
+    return tuple(dict.fromkeys(said))
+
+
+_CHOICE = re.compile(r"\[([^\[\]]*)\]")  # an innermost one
+
+
+def expand(template: str) -> tuple[str, ...]:
+    """Every sentence that a template with alternatives stands for: "[a|b] c" -> ("a c", "b c")."""
+    choice = _CHOICE.search(template)
+    if choice is None:
+        return (template,)
+    before, after = template[: choice.start()], template[choice.end() :]
+    return tuple(s for option in choice[1].split("|") for s in expand(before + option + after))

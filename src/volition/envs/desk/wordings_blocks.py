@@ -1,4 +1,8 @@
-"""Sentence templates of the tasks with blocks: twelve to train on, four for validation. See language.py."""
+"""Sentence templates of the tasks with blocks, to train on and for validation: `[a|b]` is a or b, see language.py.
+
+A verb that is met in a few fixed sentences is learned as part of those sentences; met with every object, direction and
+politeness, it is learned as a verb. Hence the templates with alternatives beside the single sentences.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,11 @@ ROTATE: Wordings = (
         "on the table, twist the {color} block {side}",
         "swivel the {color} block {side} where it stands",
         "the {color} block should be turned {side} in place",
+        "{please}[spin|twist|swivel] {thing} [|to the |toward the ]{side}[| in place]",
+        "{please}[turn|rotate] {thing} [|to the |toward the ]{side} in place",
+        "please [turn|rotate] {thing} [|to the |toward the ]{side}",
+        "[hold|grab|pinch] {thing} and [spin|twist|rotate|turn|swivel] it [|to the ]{side}",
+        "[give {thing} a|{thing} should make a] [turn|quarter turn|spin|twist] [|to the ]{side}",
     ),
     (
         "please twist the {color} one to the {side}",
@@ -41,6 +50,11 @@ PUSH: Wordings = (
         "bump the {color} block so that it moves {side}",
         "sweep the {color} block to the {side} side",
         "drive the {color} block {side} without lifting it",
+        "{please}[shove|nudge|shift|move|bump] {thing} [|to the |over to the |further ]{side}",
+        "{please}[push|slide|sweep] {thing} [over to the |further ]{side}",
+        "please [push|slide|sweep] {thing} [|to the ]{side}",
+        "[push|shove|nudge|slide|shift|sweep] {thing} [along|across] the table[,| to the] {side}",
+        "[make|let] {thing} [move|slide|go] [to the|further] {side}",
     ),
     (
         "please shove the {color} one {side}",
@@ -63,6 +77,9 @@ LIFT_TABLE: Wordings = (
         "hoist the {color} block from the desk",
         "collect the {color} block lying on the table",
         "bring the {color} block up from the table top",
+        "{please}[lift|raise|pick up|hoist|grab|take|get|collect] {thing} [on|from] the [desk|table top]",
+        "please [lift|raise|pick up|hoist|grab|take|get|collect] {thing} [on|from] the table",
+        "{please}[lift|raise|hoist|bring|get] {thing} [off|up from] the [table|desk]",
     ),
     (
         "please hoist the {color} block off the table",
@@ -85,6 +102,9 @@ LIFT_SLIDER: Wordings = (
         "hoist the {color} block from the cabinet",
         "collect the {color} block standing in the cabinet",
         "bring the {color} block up from the cabinet shelf",
+        "{please}[lift|raise|pick up|hoist|grab|take|get|collect|fetch] {thing} [in the cabinet|behind the door]",
+        "please [lift|raise|pick up|hoist|grab|take|get|collect|fetch] {thing} [on|from] the shelf",
+        "{please}[lift|hoist|bring|get|fetch] {thing} [up from the shelf|off the shelf|out of the cabinet]",
     ),
     (
         "please fetch the {color} block from the shelf",
@@ -107,6 +127,9 @@ LIFT_DRAWER: Wordings = (
         "hoist the {color} block from inside the drawer",
         "collect the {color} block lying in the drawer",
         "bring the {color} block up from the drawer bottom",
+        "{please}[lift|raise|pick up|hoist|grab|take|get|collect|fetch] {thing} [in|from] the open drawer",
+        "please [lift|raise|pick up|hoist|grab|take|get|collect|fetch] {thing} [in|from] the drawer",
+        "{please}[lift|raise|hoist|bring|get|fetch] {thing} out of the [|open ]drawer",
     ),
     (
         "please fetch the {color} block out of the drawer",
@@ -129,6 +152,8 @@ PLACE_SLIDER: Wordings = (
         "let go of the block inside the cabinet",
         "release the block you hold on the shelf",
         "move the block in your hand into the cabinet",
+        "{please}[put|place|leave|stow|set|lay|drop] {held} [in|inside] the cabinet",
+        "{please}[put|place|leave|set|lay|drop|release] {held} on the shelf",
     ),
     (
         "please leave the held block on the shelf",
@@ -151,6 +176,7 @@ PLACE_DRAWER: Wordings = (
         "let go of the block above the drawer bottom",
         "release the block you hold in the open drawer",
         "lower the block in your hand into the drawer",
+        "{please}[put|place|leave|stow|set|lay|drop|release] {held} [in|into|inside] the drawer",
     ),
     (
         "please drop the held block into the drawer",
@@ -173,6 +199,8 @@ STACK: Wordings = (
         "let the block in your hand sit on another block",
         "carry the block to another block and stack them",
         "create a little tower out of blocks",
+        "{please}[put|place|set|stack|pile|rest] {held} [on|on top of] [another|some other] [block|one]",
+        "{please}[build|make|create] a [|little ][tower|pile|stack][| of blocks| with the held block]",
     ),
     (
         "please build a tower of blocks",
@@ -195,6 +223,8 @@ UNSTACK: Wordings = (
         "clear the top of the lower block",
         "pick the top block off the pile",
         "take apart the stack",
+        "{please}[take|lift|pick|get|remove] the [upper|top] block [off|from] the [lower one|pile|tower|other block]",
+        "{please}[take apart|tear down|undo|unstack] the [tower|pile|stack][| of blocks| of two blocks]",
     ),
     (
         "please take the tower apart",
@@ -217,6 +247,9 @@ PUSH_INTO_DRAWER: Wordings = (
         "without lifting it, get the block into the drawer",
         "drive the block across the table until the drawer catches it",
         "bump a block into the open drawer",
+        "{please}[push|shove|sweep|slide|knock|bump] [a|the] block [off the table|over the edge] into the drawer",
+        "{please}[push|shove|sweep|slide|knock|bump] [a|the] block into the open drawer",
+        "[make|let] [a|the] block [drop|fall] [|off the table |over the edge ]into the [|open ]drawer",
     ),
     (
         "please shove a block over the edge into the drawer",

@@ -1,4 +1,4 @@
-"""Sentence templates of the tasks with furniture: a dozen or more to train on, four for validation. See language.py."""
+"""Sentence templates of the tasks with furniture, to train on and for validation. `[a|b]`: a or b, see language.py."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ SLIDER: Wordings = (
         "get the door over to the {side} side of the cabinet",
         "I want the cabinet door pushed to the {side}",
         "take hold of the door handle and shift it {side}",
+        "{please}[slide|shift|drag|pull|take|bring] the [cabinet|sliding] door [|to the |all the way ]{side}",
+        "please [move|push] the [cabinet|sliding] door [|to the |all the way ]{side}",
+        "[make|let] the [cabinet|sliding] door [go|slide|run] [|to the ]{side}[| along its rail]",
     ),
     (
         "please drag the cabinet door to the {side}",
@@ -47,6 +50,8 @@ OPEN_DRAWER: Wordings = (
         "bring the drawer out by its handle",
         "drag the drawer open",
         "draw the closed drawer toward you",
+        "{please}[pull|slide|drag|draw|tug|bring] the [drawer|shut drawer|drawer under the table] [out|open]",
+        "{please}[open|pull out|open up|draw out] the [closed drawer|shut drawer|drawer under the table]",
     ),
     (
         "please tug the drawer open",
@@ -69,6 +74,8 @@ CLOSE_DRAWER: Wordings = (
         "return the drawer to its closed place",
         "move the drawer inward",
         "ease the drawer back under the table",
+        "{please}[push|press|move|ease] the [drawer|open drawer|drawer under the table] [in|back in|shut|closed]",
+        "{please}[close|shut|push in|close up] the [open drawer|drawer under the table]",
     ),
     (
         "please press the drawer shut",
@@ -103,6 +110,9 @@ BULB: Wordings = (
         "use the switch, the light bulb should {look}",
         "the lamp at the lever should be {state}",
         "put the switch {way}, light bulb {state}",
+        "{please}[turn|switch|put|get] the [bulb|lamp|yellow bulb|yellow lamp] {state}[| with the switch]",
+        "please [turn|switch|put|get] the light bulb {state}[| with the switch| by the lever]",
+        "{please}[move|slide|push|bring|flip|set] the [lever|switch] {way}[| and the bulb {goes}|, bulb {state}]",
     ),
     (
         "please switch the bulb {state} with the lever",
@@ -125,6 +135,8 @@ LED: Wordings = (
         "tap the button so the green light {goes}",
         "put the green light {state} with the button",
         "use the button to turn the led {state}",
+        "{please}[turn|switch|put|get] the [led|green led|green light] {state}[| with the button| by the button]",
+        "{please}[press|push|touch|hit|tap] the button[ and the led {goes}|, led {state}| to get the led {state}]",
     ),
     (
         "please switch the led {state} with the button",
