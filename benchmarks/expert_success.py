@@ -20,7 +20,6 @@ import numpy as np
 
 from volition.envs.desk.chains import chains
 from volition.envs.desk.environment import DeskConfig, DeskEnv
-from volition.envs.desk.starts import DEMO, NONE
 from volition.envs.desk.state import SCENES
 from volition.envs.desk.tasks import TASKS
 from volition.records import Start
@@ -41,7 +40,7 @@ def attempt(env: DeskEnv, task: str, rng: np.random.Generator | None) -> int:
 
 def run_task(task: str, *, starts: int, seed: int, shift: bool, noise: bool) -> list[list[int]]:
     """Steps to success, int[scenes][starts]."""
-    env = DeskEnv(DeskConfig(shift=DEMO if shift else NONE))
+    env = DeskEnv(DeskConfig(shift=shift))
     results = []
     for scene in SCENES:
         row = []
@@ -54,7 +53,7 @@ def run_task(task: str, *, starts: int, seed: int, shift: bool, noise: bool) -> 
 
 def run_chains(indices: Sequence[int], *, seed: int, shift: bool, noise: bool) -> list[tuple[int, str]]:
     """For each chain how many of the five tasks succeeded, and the one that failed ("" for none)."""
-    env = DeskEnv(DeskConfig(shift=DEMO if shift else NONE))
+    env = DeskEnv(DeskConfig(shift=shift))
     made = chains(max(indices) + 1, seed)
     results = []
     for index in indices:

@@ -21,10 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contract": set(),
     "geometry": set(),
     "action_tokens": set(),
+    "names": set(),
     "robots": {"records", "contract", "geometry", "action_tokens"},
     "types": {"records"},
     "data": {"records", "contract", "geometry"},
-    "envs": {"records", "contract"},
+    "envs": {"records", "contract", "names"},
     "evaluation": {"records", "contract"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
@@ -32,10 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
-        *("contract", "backbones", "heads", "auxiliary", "policy", "training"),
+        *("contract", "names", "backbones", "heads", "auxiliary", "policy", "training"),
         *("data.record", "data.transforms", "data.action_transforms", "data.fit", "data.calvin_select"),
         *("data.mixture", "data.codecs"),
-        "envs.desk.environment",
+        "envs.base",
     },
     "compat": {
         *("records", "contract", "geometry", "action_tokens", "types", "backbones", "heads", "policy"),
@@ -44,11 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"contract", "backbones", "heads", "training", "config", "data", "envs"},
     "studies": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
-        *("data", "envs", "evaluation", "auxiliary", "geometry"),
+        *("data", "envs", "evaluation", "auxiliary", "geometry", "names"),
     },
     "cli": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
-        *("data", "envs", "evaluation", "studies"),
+        *("data", "envs", "evaluation", "studies", "names"),
     },
 }
 # part -> packages besides Python's own. What a simulator, a robot or a data worker loads stays small.
@@ -57,6 +58,7 @@ MAY_NEED: dict[str, set[str]] = {
     "contract": set(),
     "geometry": {"numpy"},
     "action_tokens": {"numpy"},
+    "names": set(),
     "robots": {"numpy"},
     "types": {"torch", "jaxtyping"},
     "data": {"numpy", "pyarrow", "av", "PIL", "h5py"},
@@ -73,7 +75,7 @@ MAY_NEED: dict[str, set[str]] = {
     "studies": {"numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"},
     "cli": {"tyro"},
 }
-WITHOUT_TORCH = ("records", "contract", "geometry", "action_tokens", "robots", "data", "envs", "evaluation")
+WITHOUT_TORCH = ("records", "contract", "geometry", "action_tokens", "names", "robots", "data", "envs", "evaluation")
 
 
 def part_of(module: str) -> str:

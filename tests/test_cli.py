@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.toy import ToyConfig
 from volition import cli, recipes
 from volition.training.metrics import read_metrics
 
@@ -23,6 +25,13 @@ def volition(*words: str) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(ToyConfig):
+    """Has a field that is a flag of the verbs as well."""
+
+    workers: int = 0
 
 
 @pytest.fixture
@@ -54,6 +63,15 @@ def test_every_recipe_lists_its_fields(recipe: str, capsys: pytest.CaptureFixtur
         assert flag in said
 
 
+def test_the_fields_of_an_environment_are_flags(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert volition("eval", "--env", "tests.toy:ToyConfig", "--help") == 0
+    assert "--clumsiness" in capsys.readouterr().out
+    words = ("--out", "d", "--noise", "0", "--episodes-per-task", "1", "--workers", "0")
+    assert volition("record", "tests.toy:ToyConfig", *words) == 0
+    assert "2 episodes" in capsys.readouterr().out
+    assert json.loads((inside / "d/meta/volition.json").read_text())["note"]["environment"]["noise"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -71,6 +89,11 @@ def test_every_recipe_lists_its_fields(recipe: str, capsys: pytest.CaptureFixtur
         (("eval", "nowhere", "--chains", "1"), "nowhere must be a checkpoint"),
         (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, or --offline DATASET"),
         (("data", "info", "nowhere"), "nowhere must be a dataset folder"),
+        (("eval", "nowhere", "--env", "dsek", "--starts", "1"), "no environment 'dsek'; did you mean 'desk'?"),
+        (("eval", "nowhere", "--env=tests.toy:SPEC", "--starts", "1"), "a class with the members of an EnvConfig"),
+        (("record", "tests.toy:Toyy", "--out", "d"), "has no 'Toyy'; did you mean 'Toy'?"),
+        (("record", "tests.test_cli:Greedy", "--out", "d"), "flags of `volition record tests.test_cli:Greedy` itself"),
+        (("verify", "nowhere", "--env", "dsek"), "nowhere must be a dataset folder"),
     ],
 )
 def test_mistakes_are_named_and_end_with_status_2(

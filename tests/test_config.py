@@ -13,10 +13,13 @@ import pytest
 
 from tests.toy import SPEC
 from volition import recipes
-from volition.config import Contract, DataConfig, Experiment, WindowConfig, dump, load, locate, read, suggest
+from volition.config import Contract, DataConfig, Experiment, WindowConfig, dump, load, read
 from volition.contract import Camera, Dimension, RobotSpec, convention_hash, differences, relative_arm_7d, require_equal
 from volition.data.calvin_select import CalvinConfig
 from volition.data.transforms import Chain, NormalizeState, Scale, clip_to
+from volition.envs.desk.environment import DeskConfig
+from volition.envs.desk.starts import ShiftRange
+from volition.names import locate, suggest
 from volition.studies.train_command import parse
 from volition.training.train import LoopConfig
 
@@ -74,6 +77,13 @@ def test_an_unknown_field_is_named_with_the_nearest(field: str, message: str) ->
     tree[field] = 5
     with pytest.raises(ValueError, match=message):
         load(tree)
+
+
+def test_an_environment_reads_what_version_0_1_wrote_of_it() -> None:
+    ranges = dump(ShiftRange(x=0.01, yaw=0.2))
+    before = {"type": "volition.envs.desk.environment:DeskConfig", "shift": ranges, "scenes": ["D"]}
+    assert load(before) == DeskConfig(shift=True, shift_range=ShiftRange(x=0.01, yaw=0.2), scenes=("D",))
+    assert load(before | {"shift": dump(ShiftRange())}) == DeskConfig(scenes=("D",))
 
 
 def test_suggest() -> None:
@@ -136,7 +146,7 @@ def test_hostile_types_are_refused(path: str) -> None:
     ("path", "message"),
     [
         ("volition.cli:main", "must be a frozen dataclass"),
-        ("volition.config:importlib.import_module", "must be a frozen dataclass"),
+        ("volition.names:importlib.import_module", "must be a frozen dataclass"),
         ("volition.backbones.base:Adapter", "must be a frozen dataclass"),
         ("volition.training.train:Trainer", "must be a frozen dataclass"),
         ("volition.no_such:Thing", "must name a module that can be imported"),

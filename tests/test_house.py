@@ -30,7 +30,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "src/volition/backbones/efficientnet.py",
         "torch.load",
     ): "the package carries its weights in torch's own format; it is read with weights_only, which runs no code",
-    ("src/volition/config.py", "import_module"): "loads the types that a config names, after checking them",
+    ("src/volition/names.py", "import_module"): "an import path becomes an object; configs check what they name before",
 }
 
 

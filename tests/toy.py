@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
+from volition.contract import ActionSpace, Camera, Dimension, RobotSpec, require_equal
 from volition.records import Observation, Start
 
 SIZE = 28
@@ -33,16 +33,50 @@ SPEC = RobotSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class ToyConfig:
-    """`noise`: standard deviation of what the demonstrator adds to the executed action, as a share of a full step."""
+    """Implements `envs.base.EnvConfig`.
+
+    `noise`: standard deviation of what the demonstrator adds to the executed action, as a share of a full step.
+    """
 
     noise: float = 0.2
     clumsiness: float = 0.0  # how often the demonstrator gives up: its attempt then ends without success
+    scenes: tuple[str, ...] = ("",)
 
-    def build(self) -> Toy:
+    @property
+    def spec(self) -> RobotSpec:
+        return SPEC
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return TASKS
+
+    @property
+    def max_steps(self) -> int:
+        return 60
+
+    @property
+    def slots_per_worker(self) -> int:
+        return 8
+
+    def make(self) -> Toy:
         return Toy(self)
 
     def __call__(self) -> Toy:
-        return self.build()
+        return self.make()
+
+    def fit(self, robot: RobotSpec) -> ToyConfig:
+        require_equal(robot, SPEC, left_name="the checkpoint's robot", right_name="the toy")
+        return self
+
+    def chains(self, count: int, seed: int | None = None) -> list[Start]:
+        first = 0 if seed is None else seed
+        return [Start(seed=first + i, tasks=TASKS if (first + i) % 2 else TASKS[::-1]) for i in range(count)]
+
+    def feasible(self, start: Start) -> tuple[str, ...]:
+        return TASKS
+
+    def about(self) -> dict[str, str]:
+        return {"simulator": "none", "renderer": "numpy"}
 
 
 class Toy:
@@ -63,6 +97,8 @@ class Toy:
         return TASKS
 
     def reset(self, start: Start) -> None:
+        if not start.tasks or not set(start.tasks) <= set(TASKS) or start.scene:
+            raise ValueError(f"a start must name some of the tasks {TASKS} and no scene, got {start}")
         rng = np.random.default_rng(start.seed)
         self.task = ""
         self.position = rng.uniform(-0.3, 0.3, 2)
@@ -82,10 +118,14 @@ class Toy:
         return Observation(images={"base": self._draw(1)[None]}, state=state, instruction=instruction)
 
     def step(self, action: np.ndarray) -> bool:
+        if not self.task or np.shape(action) != (2,) or not np.isfinite(action).all():
+            raise ValueError(f"a task must have begun, and an action must be 2 finite numbers, got {action}")
         self.position = np.clip(self.position + STEP * np.clip(action, -1, 1), -1, 1)
         return bool(np.linalg.norm(self.position - self._goal()) < REACHED)
 
     def instructions(self, task: str, split: str) -> tuple[str, ...]:
+        if task not in TASKS or split not in WORDINGS:
+            raise ValueError(f"the toy has the tasks {TASKS} and the splits {tuple(WORDINGS)}, got {task} and {split}")
         return tuple(wording.format(task.removeprefix("reach_")) for wording in WORDINGS[split])
 
     def frame(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from volition.studies.backbones_command import Backbones
-from volition.studies.commands import Demo, Doctor, Eval, Record
+from volition.studies.commands import Demo, Doctor, evaluate, record
 from volition.studies.data_commands import data
 from volition.studies.output import tell, write
 from volition.studies.verify_command import Verify
@@ -60,13 +60,13 @@ def _of(kind: Any) -> Verb:
 
 VERBS: dict[str, Verb] = {
     "demo": _of(Demo),
-    "record": _of(Record),
+    "record": record,
     "data": data,
     "verify": _of(Verify),
     "train": train,
     "audit": audit,
     "backbones": _of(Backbones),
-    "eval": _of(Eval),
+    "eval": evaluate,
     "doctor": _of(Doctor),
 }
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(_overview())
         raise SystemExit(0)
     if words[0] not in VERBS:
-        from volition.config import suggest
+        from volition.names import suggest
 
         _fail(f"there is no verb {words[0]!r}{suggest(words[0], VERBS)}")
     try:

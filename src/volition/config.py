@@ -7,10 +7,7 @@ volition train my_lab.recipes:ours --loop.num-steps 500   any importable functio
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +22,9 @@ from volition.data.fit import Normalization
 from volition.data.mixture import SourceConfig
 from volition.data.record import RecordConfig
 from volition.data.transforms import Chain, Transform
-from volition.envs.desk.environment import DeskConfig
+from volition.envs.base import EnvConfig
 from volition.heads import AnyHead, LSTMHeadConfig
+from volition.names import locate, suggest
 from volition.policy import Collator, Policy
 from volition.training.freeze import TrainableConfig, make_trainable
 from volition.training.train import LoopConfig
@@ -62,7 +60,7 @@ class WindowConfig:
 class Recording:
     """Demonstrations that a recipe needs, recorded on first use: which, and in which environment."""
 
-    env: DeskConfig
+    env: EnvConfig
     record: RecordConfig
 
 
@@ -156,23 +154,6 @@ class Contract:
         object.__setattr__(self, "convention", found)
 
 
-def locate(path: str) -> Any:
-    """'package.module:Name' -> the object."""
-    module, _, name = path.partition(":")
-    if not name:
-        raise ValueError(f"expected 'package.module:function', got {path!r}")
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{path!r} must name a module that can be imported from here: {error}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = sorted(n for n in dir(found) if n[0] != "_")
-            raise ValueError(f"{module} has no {part!r}{suggest(part, public)}")
-        found = getattr(found, part)
-    return found
-
-
 def dump(config: Any) -> Any:
     """Dataclass -> JSON-able tree that names its own types, so that `load` needs no registry."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
@@ -236,10 +217,3 @@ def read(path: Path, *, allow: tuple[str, ...] = ()) -> Any:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} must be JSON: {error}") from error
     return load(tree, allow=allow)
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' or the names that there are: the end of an error message."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(repr, known))}"

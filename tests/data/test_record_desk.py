@@ -14,7 +14,7 @@ from volition.data.open import load_cached, load_spec
 from volition.data.record import RecordConfig, record
 from volition.data.windows import Windows
 from volition.envs.desk.chains import chains
-from volition.envs.desk.environment import DeskConfig, DeskEnv, desk_spec
+from volition.envs.desk.environment import DeskConfig, DeskEnv
 
 SIZES = {"static": (48, 48), "gripper": (32, 32)}
 TASKS = ("turn_on_led", "lift_red_block_table")
@@ -36,7 +36,7 @@ def test_the_desk_is_recorded_the_same_by_any_number_of_workers(tmp_path: Path) 
         results.append(record(make, config, tmp_path / str(workers), chain_tasks=_chain))
     assert fingerprint(tmp_path / "0") == fingerprint(tmp_path / "2")
     assert results[0].episodes == results[1].episodes >= 3
-    assert load_spec(tmp_path / "0") == desk_spec(SIZES)
+    assert load_spec(tmp_path / "0") == DeskConfig(image_sizes=SIZES).spec
     episodes = load_cached(tmp_path / "0")
     assert tuple(episode.task for episode in episodes[:2]) == TASKS
     sample = Windows(episodes, num_obs_steps=2, obs_stride=5, action_horizon=8).sample(len(episodes[0]) - 1)
@@ -44,5 +44,5 @@ def test_the_desk_is_recorded_the_same_by_any_number_of_workers(tmp_path: Path) 
     assert static.shape == (2, 48, 48, 3)
     assert static.std() > 10
     assert np.abs(static[0].astype(int) - static[1]).max() > 30  # the arm has moved
-    assert sample.observation.state.shape == (2, len(desk_spec(SIZES).state))
+    assert sample.observation.state.shape == (2, len(DeskConfig(image_sizes=SIZES).spec.state))
     assert sample.mask.sum() == 6 + 1

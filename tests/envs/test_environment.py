@@ -3,8 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from volition.envs.desk.environment import DeskConfig, DeskEnv, feasible
-from volition.envs.desk.starts import DEMO
+from volition.envs.desk.environment import DeskConfig, DeskEnv
 from volition.envs.desk.tasks import TASKS
 from volition.records import Demonstrator, Env, Start
 
@@ -13,7 +12,7 @@ SIZES = {"static": (48, 64), "gripper": (32, 32)}
 
 @pytest.fixture(scope="module")
 def env() -> DeskEnv:
-    return DeskEnv(DeskConfig(image_sizes=SIZES, shift=DEMO))
+    return DeskEnv(DeskConfig(image_sizes=SIZES, shift=True))
 
 
 def test_it_is_an_environment_and_a_demonstrator(env: DeskEnv) -> None:
@@ -79,7 +78,7 @@ def test_the_judge_counts_from_begin_and_knows_what_else_was_achieved(env: DeskE
 def test_what_else_could_be_done_at_a_start_can_be_done(env: DeskEnv) -> None:
     for seed in range(4):
         start = Start(seed, ("open_drawer",), "C")
-        admitted = feasible(start, env.config)
+        admitted = env.config.feasible(start)
         assert "open_drawer" in admitted
         assert "close_drawer" not in admitted
         assert "stack_block" not in admitted

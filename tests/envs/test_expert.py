@@ -7,7 +7,6 @@ from volition.envs.desk import expert
 from volition.envs.desk.chains import chains
 from volition.envs.desk.environment import DeskConfig, DeskEnv
 from volition.envs.desk.expert import DemonstrationConfig
-from volition.envs.desk.starts import DEMO
 from volition.envs.desk.state import SCENES
 from volition.envs.desk.tasks import TASKS
 from volition.envs.desk.waypoints import View, hand_rotation, wrap, yaw_rotation
@@ -16,7 +15,7 @@ from volition.records import Start
 
 @pytest.fixture(scope="module")
 def env() -> DeskEnv:
-    return DeskEnv(DeskConfig(shift=DEMO))
+    return DeskEnv(DeskConfig(shift=True))
 
 
 def attempt(env: DeskEnv, task: str, limit: int = 200) -> int:

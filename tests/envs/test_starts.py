@@ -18,7 +18,7 @@ def desk() -> Desk:
 
 @pytest.fixture(scope="module")
 def shifted() -> DeskEnv:
-    return DeskEnv(DeskConfig(shift=DEMO))
+    return DeskEnv(DeskConfig(shift=True))
 
 
 def test_the_same_draw_gives_the_same_start() -> None:

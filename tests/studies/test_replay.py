@@ -19,7 +19,7 @@ from volition.envs.desk.environment import DeskConfig, DeskEnv
 from volition.geometry import world_to_tcp
 from volition.policy import Collator
 from volition.records import Env
-from volition.studies.recording import record_desk
+from volition.studies.recording import record_env
 from volition.studies.replay import Demonstration, find, judge, labels_agree, new_collator, replay
 
 TASKS = ("open_drawer", "lift_red_block_table", "rotate_red_block_left")
@@ -37,7 +37,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("replay") / "d"
     storage = LeRobotConfig(images="png")
     config = RecordConfig(tasks=TASKS, episodes_per_task=1, scenes=("A",), storage=storage, workers=0)
-    record_desk(Recording(env=ENV, record=config), root)
+    record_env(Recording(env=ENV, record=config), root)
     return root
 
 
@@ -51,7 +51,7 @@ def world(recording: Path) -> Iterator[World]:
 
 
 def test_demonstrations_succeed_again(recording: Path) -> None:
-    findings = replay(recording, num_episodes=3, say=quiet)
+    findings = replay(recording, "desk", num_episodes=3, checkpoint=None, say=quiet)
     assert [(finding.name, finding.level) for finding in findings] == [
         ("replay starts", "ok"),
         ("replay", "ok"),
@@ -105,4 +105,4 @@ def test_a_start_that_does_not_come_back_is_an_error(world: World, collator: Col
 
 def test_a_dataset_of_another_origin_cannot_be_replayed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="by `volition record`"):
-        replay(calvin.make(tmp_path), num_episodes=1, say=quiet)
+        replay(calvin.make(tmp_path), "desk", num_episodes=1, checkpoint=None, say=quiet)

@@ -15,7 +15,6 @@ from volition.data.lerobot_stage import LeRobotConfig
 from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
 from volition.envs.desk.environment import PREVIOUS_NAMES, STATE_NAMES, DeskConfig
-from volition.envs.desk.starts import DEMO, NONE
 from volition.envs.desk.state import BLOCKS, SCENES
 from volition.envs.desk.tasks import TASKS
 from volition.heads import ActionLoss, LSTMHeadConfig
@@ -32,7 +31,7 @@ DEMO_TASKS = (*FURNITURE, *LIFTS, *PUSHES)
 IMAGE_SIZE = 96
 # What the demo records, trains and is tested in: one scene, with the furniture and the camera elsewhere at every reset.
 DEMO_ENV = DeskConfig(
-    image_sizes={"static": (IMAGE_SIZE, IMAGE_SIZE), "gripper": (IMAGE_SIZE, IMAGE_SIZE)}, shift=DEMO, scenes=("D",)
+    image_sizes={"static": (IMAGE_SIZE, IMAGE_SIZE), "gripper": (IMAGE_SIZE, IMAGE_SIZE)}, shift=True, scenes=("D",)
 )
 
 
@@ -86,7 +85,7 @@ def demo_blind() -> Experiment:
 def desk() -> Experiment:
     """All 34 tasks in all four scenes, single episodes and chains, furniture in its place: most of an hour."""
     experiment = demo()
-    env = replace(DEMO_ENV, shift=NONE, scenes=SCENES)
+    env = replace(DEMO_ENV, shift=False, scenes=SCENES)
     record = replace(demo_recording(64, tasks=TASKS).record, chains=480, scenes=SCENES)
     return replace(
         experiment,

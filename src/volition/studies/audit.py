@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from volition.config import Experiment
 from volition.contract import Camera, RobotSpec
 from volition.data.calvin import SPEC as CALVIN
-from volition.envs.desk.environment import desk_spec
 from volition.policy import Policy
 from volition.records import Episode
 from volition.studies.training import batches, make_transforms, open_dataset, open_sources, usable_device
@@ -144,7 +143,7 @@ def _data_of(experiment: Experiment) -> tuple[Experiment, Sequence[Episode], Rob
     if Path(data.path).is_dir() and data.path:
         return experiment, *open_dataset(data), f"data of {data.path}"
     if data.recording is not None:
-        robot, whose = desk_spec(data.recording.env.image_sizes), "the recipe's robot"
+        robot, whose = data.recording.env.spec, "the recipe's robot"
     else:
         cameras = tuple(Camera(name=name, height=200, width=200) for name in data.cameras)
         robot = replace(CALVIN, cameras=cameras, state=data.state or CALVIN.state)

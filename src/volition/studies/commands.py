@@ -9,10 +9,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal
 
-import tyro
-
+from volition.envs.base import EnvConfig
+from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, named_env, parse
 from volition.studies.eval_config import EvalConfig
 from volition.studies.output import tell, write
 
@@ -57,7 +57,7 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Generic[AnyEnv]):
     """Record demonstrations of the scripted expert as a LeRobot v3.0 dataset.
 
     Interrupt it whenever you like: the same command goes on where it stopped.
@@ -65,19 +65,16 @@ class Record:
     Example:  volition record desk --out runs/my-data --episodes-per-task 20 --tasks open_drawer turn_on_led
     """
 
-    env: tyro.conf.Positional[Literal["desk"]]
+    environment: EnvFlags[AnyEnv]
     out: Path
     """The dataset folder."""
     tasks: tuple[str, ...] = ()
-    """Short names of tasks; all 34 by default."""
+    """Short names of tasks; by default all that the environment has."""
     episodes_per_task: int = 20
     chains: int = 0
-    """Five-task sequences without a reset between the tasks, recorded after the single episodes."""
-    scenes: tuple[str, ...] = ("A", "B", "C", "D")
-    shift: bool = False
-    """Shift and turn the furniture and the camera a little at every reset, so that a policy has to look."""
+    """Sequences of tasks without a reset between them, recorded after the single episodes."""
     image_size: tuple[int, int] | None = None
-    """Height and width of both cameras; by default static 200x200 and gripper 84x84, as CALVIN's."""
+    """Height and width of every camera; by default the environment's own."""
     images: Literal["video", "png", "jpeg"] = "video"
     seed: int = 0
     workers: int = 2
@@ -88,32 +85,40 @@ class Record:
         from volition.data.lerobot_stage import LeRobotConfig
         from volition.data.perform import PerformConfig
         from volition.data.record import RecordConfig
-        from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES
-        from volition.envs.desk.environment import DeskConfig
-        from volition.envs.desk.starts import DEMO, NONE
-        from volition.envs.desk.tasks import TASKS
         from volition.studies.progress import Bars
-        from volition.studies.recording import record_desk
+        from volition.studies.recording import record_env
 
-        sizes = {name: self.image_size or size for name, size in DEFAULT_IMAGE_SIZES.items()}
-        env = DeskConfig(image_sizes=sizes, shift=DEMO if self.shift else NONE, scenes=self.scenes)
+        env: EnvConfig = self.environment
+        if self.image_size is not None:
+            height, width = self.image_size
+            cameras = (dataclasses.replace(camera, height=height, width=width) for camera in env.spec.cameras)
+            env = env.fit(dataclasses.replace(env.spec, cameras=tuple(cameras)))
         config = RecordConfig(
-            tasks=self.tasks or TASKS,
+            tasks=self.tasks or env.tasks,
             episodes_per_task=self.episodes_per_task,
             chains=self.chains,
-            scenes=self.scenes,
-            perform=PerformConfig(seed=self.seed),
+            scenes=env.scenes,
+            perform=PerformConfig(seed=self.seed, max_steps=env.max_steps),
             storage=LeRobotConfig(images=self.images),
             workers=self.workers,
         )
         with Bars() as bars:
-            done = record_desk(Recording(env=env, record=config), self.out, progress=bars.recording)
+            done = record_env(Recording(env=env, record=config), self.out, progress=bars.recording)
         tell(f"{done.episodes} episodes, {done.frames} frames in {self.out} ({done.rejected} failed attempts left out)")
         write(self.json, dataclasses.asdict(done))
 
 
+def record(arguments: list[str]) -> None:
+    """Record demonstrations of an environment's scripted expert as a LeRobot v3.0 dataset.
+
+    Example:  volition record desk --out runs/my-data --episodes-per-task 20 --tasks open_drawer turn_on_led
+    """
+    env, flags = env_and_flags(record, arguments)
+    parse(Record, env, flags, prog=f"volition record {env}")()
+
+
 @dataclass(frozen=True, kw_only=True)
-class Eval(EvalConfig):
+class Eval(EvalConfig[AnyEnv]):
     """Evaluate a checkpoint closed-loop, or with --offline against recorded actions.
 
     Example:  volition eval runs/demo --env desk --chains 20
@@ -131,6 +136,11 @@ class Eval(EvalConfig):
             score = evaluate_checkpoint(self, bars.say)
         tell(json.dumps({name: value for name, value in score.items() if name != "episodes"}, indent=2))
         write(self.json, score)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Evaluate a checkpoint closed-loop, or with --offline against recorded actions."""
+    parse(Eval, named_env(arguments), arguments, prog="volition eval")()
 
 
 @dataclass(frozen=True, kw_only=True)

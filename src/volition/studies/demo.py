@@ -10,22 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from volition.config import Experiment
-from volition.envs.desk.environment import feasible
-from volition.evaluation.episodes import EpisodeResult
+from volition.config import Experiment, Recording
+from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.probes import SwapScore, score_swaps, swap_trials
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
-from volition.recipes.desk import DEMO_ENV, DEMO_TASKS, demo, demo_recording
+from volition.recipes.desk import demo, demo_recording
 from volition.studies.demo_report import build_report
 from volition.studies.evaluating import one_thread
 from volition.studies.output import write
-from volition.studies.recording import ensure_data, make_desk
+from volition.studies.recording import ensure_data
 from volition.studies.report import write_report
 from volition.studies.training import load_policy, run_training
 from volition.training.checkpoint import list_checkpoints
@@ -45,6 +43,12 @@ class DemoConfig:
     max_steps: int = 360
     num_films: int = 9
     experiment: Experiment = field(default_factory=demo)
+
+    @property
+    def recording(self) -> Recording:
+        """What it shows and is tested in: the tasks and the environment of its demonstrations."""
+        assert self.experiment.data.recording is not None, "the demo records its own demonstrations"
+        return self.experiment.data.recording
 
     @classmethod
     def small(cls, run: Path) -> DemoConfig:
@@ -144,7 +148,7 @@ def rollout_config(config: DemoConfig, experiment: Experiment) -> RolloutConfig:
 
 def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, say: Say) -> list[EpisodeResult]:
     """Unseen starts, unseen wordings."""
-    trials = task_trials(DEMO_TASKS, num_starts=config.starts_per_task, first_seed=EVAL_SEED, scenes=DEMO_ENV.scenes)
+    trials = _trials(config, config.starts_per_task, EVAL_SEED)
     finished: list[EpisodeResult] = []
 
     def hear(result: EpisodeResult) -> None:
@@ -153,15 +157,21 @@ def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, s
         say("evaluate", len(finished) / len(trials), f"{right} of {len(finished)} done")
 
     with one_thread():
-        return evaluate(policy, partial(make_desk, DEMO_ENV), trials, rollout_config(config, experiment), hear)
+        return evaluate(policy, config.recording.env.make, trials, rollout_config(config, experiment), hear)
 
 
 def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -> list[EpisodeResult]:
     """Starts made for one task, told another that can be done there as well: does the arm do what is said?"""
-    made = task_trials(DEMO_TASKS, num_starts=config.swaps_per_task, first_seed=SWAP_SEED, scenes=DEMO_ENV.scenes)
-    swapped = swap_trials(made, feasible=lambda start: feasible(start, DEMO_ENV), tasks=DEMO_TASKS)
+    made = _trials(config, config.swaps_per_task, SWAP_SEED)
+    env, tasks = config.recording.env, config.recording.record.tasks
+    swapped = swap_trials(made, feasible=env.feasible, tasks=tasks)
     with one_thread():
-        return evaluate(policy, partial(make_desk, DEMO_ENV), swapped, rollout_config(config, experiment))
+        return evaluate(policy, env.make, swapped, rollout_config(config, experiment))
+
+
+def _trials(config: DemoConfig, num_starts: int, first_seed: int) -> list[Trial]:
+    tasks, scenes = config.recording.record.tasks, config.recording.env.scenes
+    return task_trials(tasks, num_starts=num_starts, first_seed=first_seed, scenes=scenes)
 
 
 def results_json(results: Sequence[EpisodeResult]) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from volition.evaluation.statistics import mean_over_tasks
 from volition.evaluation.suite import outcomes_by_task
-from volition.recipes.desk import DEMO_ENV, DEMO_TASKS, FURNITURE, LIFTS, PUSHES
-from volition.studies.recording import make_desk
+from volition.recipes.desk import FURNITURE, LIFTS, PUSHES
 from volition.studies.report_build import choose_episodes, describe_machine, group_rows, make_clips
 from volition.studies.report_parts import Curve, Fact, NextCommand, Phase, Report, Swap
 
@@ -21,15 +19,15 @@ GROUPS = {"Furniture": FURNITURE, "Lifting blocks": LIFTS, "Pushing blocks": PUS
 
 def build_report(run: DemoRun) -> Report:
     config, experiment = run.config, run.config.experiment
-    factory = partial(make_desk, DEMO_ENV)
+    env, tasks = config.recording.env, config.recording.record.tasks
     success = mean_over_tasks(outcomes_by_task(run.results))
     shown = choose_episodes(run.results, num_successes=config.num_films - 2, num_failures=2)
-    clips = make_clips(factory, shown, control_hz=30.0, num_workers=2)
+    clips = make_clips(env.make, shown, control_hz=env.spec.control_hz, num_workers=2)
     minutes = run.seconds["train"] / 60
     return Report(
         title=_title(success.value),
         lead=(
-            f"Trained on this machine: {run.episodes} demonstrations of {len(DEMO_TASKS)} tasks, "
+            f"Trained on this machine: {run.episodes} demonstrations of {len(tasks)} tasks, "
             f"{minutes:.1f} minutes of training, a tiny vision-language model and its policy head, end to end. "
             "The model had learned to answer questions about pictures of desks before; it had never acted."
         ),
@@ -46,7 +44,7 @@ def build_report(run: DemoRun) -> Report:
         commands=_commands(run),
         facts=(
             Fact(label="Demonstrations", value=str(run.episodes), note=f"{run.frames} frames, by a scripted expert"),
-            Fact(label="Tasks", value=str(len(DEMO_TASKS)), note="8 of furniture, 3 lifts, 6 pushes"),
+            Fact(label="Tasks", value=str(len(tasks)), note="8 of furniture, 3 lifts, 6 pushes"),
             Fact(label="Training steps", value=str(experiment.loop.num_steps), note=f"{minutes:.1f} minutes"),
         ),
         losses=(Curve(name="loss", points=tuple((float(m["step"]), float(m["loss"])) for m in run.metrics)),),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from volition.config import Experiment
-from volition.envs.desk.environment import PREVIOUS_NAMES, STATE_NAMES
 from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.statistics import Estimate, mean_over_tasks
 from volition.evaluation.suite import outcomes_by_task
@@ -41,10 +40,14 @@ class StudyConfig:
     demo: DemoConfig
     lengths: tuple[float, ...] = (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3, 20 / 3)
     seeds: tuple[int, ...] = (0, 1, 2)
-    blind_states: tuple[tuple[str, ...], ...] = field(
-        default_factory=lambda: ((*STATE_NAMES, *PREVIOUS_NAMES), STATE_NAMES[:7])
-    )
+    blind_states: tuple[tuple[str, ...], ...] = ()  # what each blind twin is given; (): see `twins`
     jobs: int = 2
+
+    @property
+    def twins(self) -> tuple[tuple[str, ...], ...]:
+        """State entries of the blind twins: all that the robot knows of itself, and its pose and gripper alone."""
+        state = self.demo.recording.env.spec.state
+        return self.blind_states or (state, state[:7])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,7 @@ def _variants(config: StudyConfig) -> Iterator[Variant]:
             if (seed, length) != (base.loop.seed, 1.0):
                 yield _variant("pretrained", base, length, seed)
         yield _variant("from scratch", scratch, 1.0, seed)
-    for number, state in enumerate(config.blind_states):
+    for number, state in enumerate(config.twins):
         blind = replace(base, data=replace(base.data, blind=True, state=state))
         yield _variant(f"blind {number + 1}", blind, 1.0, base.loop.seed)
     yield _variant("untrained", base, 0.0, base.loop.seed)
@@ -97,7 +100,7 @@ def run_study(config: StudyConfig, say: Say = lambda phase, share, text: None) -
     report = build_report(run)
     twin = max((o for o in outcomes if o.variant.name.startswith("blind")), key=lambda o: o.rate.value)
     given = ", ".join(twin.variant.experiment.data.state)
-    about = f"black cameras; the instruction and {given}; as many steps; the better of {len(config.blind_states)}"
+    about = f"black cameras; the instruction and {given}; as many steps; the better of {len(config.twins)}"
     report = replace(
         report,
         blind=blind_twin(run.results, twin.results, about),

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic
 
 import tyro
 
+from volition.studies.env_command import AnyEnv, EnvFlags
+
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig:
+class EvalConfig(Generic[AnyEnv]):
     checkpoint: tyro.conf.Positional[Path]
     """A step folder, or a run (its last checkpoint)."""
-    env: Literal["desk"] = "desk"
+    environment: EnvFlags[AnyEnv]
+    env: str = "desk"
+    """Name of an environment of ours, or 'package.module:ClassName'; its fields are flags too."""
     chains: int = 0
-    """Number of five-task chains by CALVIN's protocol: 360 steps a task, no reset, policy state reset per task."""
+    """Number of chains of tasks by the environment's protocol: no reset between them, policy state reset per task."""
     starts: int = 0
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
-    """Tasks for --starts; by default all 34."""
+    """Tasks for --starts; by default all that the environment has."""
     offline: Path | None = None
     """A dataset folder: mean absolute error per dimension and gripper accuracy instead of closed-loop success."""
-    scenes: tuple[str, ...] = ("A", "B", "C", "D")
-    shift: bool = False
-    """Shift and turn furniture and camera at every reset, as the demo does."""
-    max_steps: int = 360
+    max_steps: int | None = None
+    """Control steps a task; by default what the environment's protocol says."""
     seed: int = 500_000
+    """Of the first start of --starts; the others count up from it."""
     workers: int = 2
     device: str = "cpu"
     """Where the policy runs: cpu, cuda, cuda:1."""

@@ -1,52 +1,71 @@
-"""Recording demonstrations of the desk: what `volition record` and recipes that bring their own data do."""
+"""Recording demonstrations: what `volition record` and recipes that bring their own data do, in any environment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from volition.config import DataConfig, Recording, dump, suggest
+from volition.config import DataConfig, Recording, dump, load
+from volition.data import lerobot_layout as layout
+from volition.data.files import read_json
+from volition.data.perform import RecordableEnv
 from volition.data.record import RecordProgress, record
-from volition.envs.desk.chains import chains
-from volition.envs.desk.environment import DeskConfig, DeskEnv
-from volition.envs.desk.tasks import TASKS
+from volition.envs.base import EnvConfig, require_tasks
 
 
-def make_desk(config: DeskConfig) -> DeskEnv:
-    return DeskEnv(config)
-
-
-def record_desk(
+def record_env(
     recording: Recording, out: Path, *, progress: Callable[[RecordProgress], None] | None = None
 ) -> RecordProgress:
     """Record, or finish what was interrupted: finished episodes are never done again."""
-    require_tasks(recording.record.tasks)
+    env = recording.env
+    require_tasks(env, recording.record.tasks)
     return record(
-        partial(make_desk, recording.env),
+        Recordable(env),
         recording.record,
         out,
-        chain_tasks=chain_tasks,
-        about_env=dump(recording.env),
+        chain_tasks=lambda seed: env.chains(1, seed)[0].tasks,
+        about_env=_as_noted(env, out),
         progress=progress,
     )
 
 
-def require_tasks(tasks: Sequence[str]) -> None:
-    """ValueError that names the nearest for the first one that the desk does not have."""
-    for task in tasks:
-        if task not in TASKS:
-            raise ValueError(f"the desk has no task {task!r}{suggest(task, TASKS)}")
+class Recordable:
+    """Makes the environment in the process that records; ValueError where it cannot show how a task is done."""
+
+    def __init__(self, config: EnvConfig):
+        self._config = config
+
+    def __call__(self) -> RecordableEnv:
+        env = self._config.make()
+        if not isinstance(env, RecordableEnv):
+            raise ValueError(
+                f"to be recorded, an environment must have `demonstrate` and `spec`; {type(env).__name__} has not"
+            )
+        return env
 
 
-def chain_tasks(seed: int) -> tuple[str, ...]:
-    (chain,) = chains(1, seed)
-    return chain.tasks
+def noted(path: Path) -> Any:
+    """The note that the recorder left with the dataset in this folder, None where there is none."""
+    ours = path / layout.OURS
+    return read_json(ours).get("note") if ours.is_file() else None
+
+
+def _as_noted(env: EnvConfig, out: Path) -> Any:
+    """The environment as JSON: as the dataset in `out` has it, where that is the same one.
+
+    Written by an earlier version, it may lack fields that have come since and have their default.
+    """
+    now, before = dump(env), (noted(out) or {}).get("environment") or {}
+    if before.get("type") == now["type"]:
+        package = now["type"].split(".")[0].split(":")[0]
+        return before if load(before, allow=(package,)) == env else now
+    return now
 
 
 def ensure_data(data: DataConfig, *, progress: Callable[[RecordProgress], None] | None = None) -> Path:
     """The dataset folder of a recipe, recorded now if the recipe says how and it is not complete yet."""
     path = Path(data.path)
     if data.recording is not None:
-        record_desk(data.recording, path, progress=progress)
+        record_env(data.recording, path, progress=progress)
     return path

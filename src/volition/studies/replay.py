@@ -21,17 +21,17 @@ import numpy as np
 
 from volition.config import DataConfig, Experiment, load
 from volition.contract import RobotSpec
-from volition.data import lerobot_layout as layout
 from volition.data.checks.evidence import PREVIOUS, Places, places, spread
 from volition.data.checks.finding import Finding, listed
-from volition.data.files import read_json
 from volition.data.lerobot import LeRobotEpisode
 from volition.data.open import detect, load_spec
 from volition.data.perform import PerformConfig, attempt_seed
-from volition.envs.desk.environment import DeskEnv
+from volition.envs.base import EnvConfig
+from volition.envs.table import find_env
 from volition.geometry import tcp_to_world, world_to_tcp
 from volition.policy import Collator
 from volition.records import Env, Observation, Sample, Start
+from volition.studies.recording import noted
 from volition.studies.training import load_policy, make_transforms
 
 ALIKE = 1e-5  # metres, radians: a start is the recorded one when no entry of its state differs by more
@@ -52,10 +52,10 @@ class Demonstration:
     executed: np.ndarray  # float32[n, A]; the labels in a dataset that does not keep it
 
 
-def replay(path: Path, *, num_episodes: int, checkpoint: Path | None = None, say: Say) -> list[Finding]:
-    """Findings about a dataset that `volition record desk` made. Without a checkpoint, the path is a new policy's."""
+def replay(path: Path, env_name: str, *, num_episodes: int, checkpoint: Path | None, say: Say) -> list[Finding]:
+    """Findings about a dataset that `volition record` made. Without a checkpoint, the path is a new policy's."""
     spec = load_spec(path)
-    env = DeskEnv(load(_note(path)["environment"]))
+    env = noted_env(path, env_name).make()
     try:
         found, tried = find(env, path, num_episodes=num_episodes)
         collator = load_policy(checkpoint)[0].collator if checkpoint is not None else new_collator(spec)
@@ -75,9 +75,17 @@ def find(env: Env, path: Path, *, num_episodes: int) -> tuple[list[Demonstration
     return [demonstration for demonstration in found if demonstration is not None], len(chosen)
 
 
+def noted_env(path: Path, name: str) -> EnvConfig:
+    """The environment as the recorder noted it; ValueError where it is not the one of this name."""
+    kind, note = find_env(name), _note(path)["environment"]
+    if note["type"] != f"{kind.__module__}:{kind.__qualname__}":
+        raise ValueError(f"{path} must have been recorded in {name} to be repeated there, but was in {note['type']}")
+    return load(note, allow=(kind.__module__.split(".")[0],))
+
+
 def _note(path: Path) -> dict[str, Any]:
     """How the recorder made a dataset."""
-    note = read_json(path / layout.OURS).get("note") if (path / layout.OURS).is_file() else None
+    note = noted(path)
     if not note or not note.get("environment") or "record" not in note:
         raise ValueError(f"{path} must be a recording by `volition record` to be replayed: others do not keep starts")
     return note

@@ -12,7 +12,8 @@ from typing import Annotated
 import tyro
 
 from volition import recipes
-from volition.config import Experiment, locate, suggest
+from volition.config import Experiment
+from volition.names import locate, suggest
 from volition.studies.output import write
 from volition.studies.progress import Bars
 from volition.studies.recording import ensure_data

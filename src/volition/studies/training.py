@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import save_file
 
 from volition.auxiliary import feed, future_steps
-from volition.config import Contract, Experiment, dump, locate, read
+from volition.config import Contract, Experiment, dump, read
 from volition.contract import RobotSpec, require_equal
 from volition.data.fit import Part, unit_range
 from volition.data.mixture import Mixture, Source, match
@@ -28,6 +28,7 @@ from volition.data.open import load_cached, load_spec
 from volition.data.statistics import RunningStatistics
 from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
 from volition.data.windows import Windows
+from volition.names import locate
 from volition.policy import Policy
 from volition.records import Episode
 from volition.training import checkpoint as checkpoints

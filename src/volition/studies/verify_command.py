@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
@@ -25,8 +25,8 @@ class Verify:
     """
 
     path: tyro.conf.Positional[Path]
-    env: Literal["desk"] | None = None
-    """Also repeat demonstrations in this environment, through a policy's own input and output path."""
+    env: str | None = None
+    """Also repeat demonstrations in the environment that they were recorded in, through a policy's own path."""
     episodes: int = 10
     """How many demonstrations to repeat."""
     checkpoint: Path | None = None
@@ -72,7 +72,13 @@ def examine(command: Verify) -> dict[str, Any]:
         if command.env is not None:
             from volition.studies.replay import replay
 
-            findings += replay(command.path, num_episodes=command.episodes, checkpoint=command.checkpoint, say=bars.say)
+            findings += replay(
+                command.path,
+                command.env,
+                num_episodes=command.episodes,
+                checkpoint=command.checkpoint,
+                say=bars.say,
+            )
     _show(findings, f"{command.path}")
     return {
         "path": str(command.path),

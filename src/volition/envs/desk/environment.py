@@ -1,27 +1,31 @@
 """The desk as an environment with tasks: what recording, evaluation and the demo step.
 
-    env = DeskEnv(DeskConfig(shift=DEMO))
+    env = DeskConfig(shift=True).make()
     env.reset(Start(seed=0, tasks=("open_drawer",), scene="A"))
     env.begin("open_drawer")                       # the judge remembers this moment
     while not env.step(policy(env.observe("pull out the drawer under the table"))): ...
 
-A start is a function of the Start and the config alone; so is what else could be done there: `feasible(start, config)`.
+A start is a function of the Start and the config alone; so is what else could be done there: `DeskConfig.feasible`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
-from volition.contract import Camera, RobotSpec, relative_arm_7d
+from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
 from volition.envs.desk import expert, language
+from volition.envs.desk.chains import chains
 from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES, METRES_PER_UNIT, RADIANS_PER_UNIT, Desk
 from volition.envs.desk.expert import DemonstrationConfig
+from volition.envs.desk.gl import mujoco
+from volition.envs.desk.render import CAMERAS
 from volition.envs.desk.scene import CONTROL_HZ
-from volition.envs.desk.starts import NONE, ShiftRange, StartState, sample
+from volition.envs.desk.starts import DEMO, NONE, ShiftRange, StartState, sample
 from volition.envs.desk.state import SCENES, Snapshot
 from volition.envs.desk.tasks import TASKS, done, judge
 from volition.records import Observation, Start
@@ -33,33 +37,82 @@ STATE_NAMES = (
 )
 PREVIOUS_NAMES = tuple(f"previous_{name}" for name in ("x", "y", "z", "rx", "ry", "rz", "gripper"))
 FILM_SIZE = (200, 200)
+MAX_STEPS = 360  # of a task, as CALVIN's
+SLOTS_PER_WORKER = 16  # more in a process do not make it faster
+OFFICIAL_SEED = 500_000  # of the chains that all policies are compared on
 _PREPARE_STEPS = 120  # a scripted lift takes some 20; one that takes longer has failed
 _PREPARE_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeskConfig:
-    """What a `DeskEnv` draws, where it starts and how its demonstrations vary."""
+    """What a `DeskEnv` draws, where it starts and how its demonstrations vary. Implements `envs.base.EnvConfig`."""
 
+    # Height and width of each camera's pictures. An evaluation takes them from its checkpoint.
     image_sizes: dict[str, tuple[int, int]] = field(default_factory=lambda: dict(DEFAULT_IMAGE_SIZES))
-    shift: ShiftRange = NONE
-    scenes: tuple[str, ...] = SCENES  # drawn from when a Start names none
+    # Shift and turn furniture and camera a little at every reset, so that a policy has to look.
+    shift: bool = False
+    # How far, where `shift` asks for it.
+    shift_range: ShiftRange = DEMO
+    # Scenes that episodes are dealt to, and drawn from where a start names none.
+    scenes: tuple[str, ...] = SCENES
+    # How demonstrations vary.
     demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
 
     def __post_init__(self) -> None:
+        if isinstance(self.shift, ShiftRange):  # what config files of version 0.1 say
+            object.__setattr__(self, "shift_range", DEMO if self.shift == NONE else self.shift)
+            object.__setattr__(self, "shift", self.shift != NONE)
         unknown = set(self.scenes) - set(SCENES)
         if unknown or not self.scenes:
             raise ValueError(f"scenes must be some of {', '.join(SCENES)}, got {self.scenes}")
+        if foreign := set(self.image_sizes) - set(CAMERAS):
+            raise ValueError(f"image_sizes may name the cameras {', '.join(CAMERAS)}, got also {sorted(foreign)}")
 
+    @property
+    def spec(self) -> RobotSpec:
+        return RobotSpec(
+            action_space=relative_arm_7d(metres=METRES_PER_UNIT, radians=RADIANS_PER_UNIT),
+            cameras=tuple(Camera(name=name, height=h, width=w) for name, (h, w) in self.image_sizes.items()),
+            state=(*STATE_NAMES, *PREVIOUS_NAMES),
+            control_hz=float(CONTROL_HZ),
+        )
 
-def desk_spec(image_sizes: dict[str, tuple[int, int]]) -> RobotSpec:
-    """What the desk's actions and observations mean."""
-    return RobotSpec(
-        action_space=relative_arm_7d(metres=METRES_PER_UNIT, radians=RADIANS_PER_UNIT),
-        cameras=tuple(Camera(name=name, height=h, width=w) for name, (h, w) in image_sizes.items()),
-        state=(*STATE_NAMES, *PREVIOUS_NAMES),
-        control_hz=float(CONTROL_HZ),
-    )
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return TASKS
+
+    @property
+    def max_steps(self) -> int:
+        return MAX_STEPS
+
+    @property
+    def slots_per_worker(self) -> int:
+        return SLOTS_PER_WORKER
+
+    def make(self) -> DeskEnv:
+        return DeskEnv(self)
+
+    def fit(self, robot: RobotSpec) -> DeskConfig:
+        """The desk seen by this robot's cameras; everything else about the robot must be equal."""
+        known = {name: size for name, size in robot.image_sizes.items() if name in CAMERAS}
+        fitted = replace(self, image_sizes=known)
+        require_equal(robot, fitted.spec, left_name="the checkpoint's robot", right_name="the desk")
+        return fitted
+
+    def chains(self, count: int, seed: int | None = None) -> list[Start]:
+        """Five tasks each, dealt to the scenes in turn."""
+        first = OFFICIAL_SEED if seed is None else seed
+        return [
+            Start(seed=first + i, tasks=chain.tasks, scene=self.scenes[i % len(self.scenes)])
+            for i, chain in enumerate(chains(count, first))
+        ]
+
+    def feasible(self, start: Start) -> tuple[str, ...]:
+        return next(_draws(start, self)).admits
+
+    def about(self) -> dict[str, str]:
+        return {"simulator": f"MuJoCo {mujoco.__version__}", "renderer": os.environ.get("MUJOCO_GL", "its default")}
 
 
 def _draws(start: Start, config: DeskConfig) -> Iterator[StartState]:
@@ -75,12 +128,7 @@ def _draws(start: Start, config: DeskConfig) -> Iterator[StartState]:
     rng = np.random.default_rng([start.seed, TASKS.index(start.tasks[0]), scene_code])
     scene = start.scene or str(rng.choice(config.scenes))
     while True:
-        yield sample(start.tasks, scene, rng, config.shift)
-
-
-def feasible(start: Start, config: DeskConfig) -> tuple[str, ...]:
-    """Every task that could be begun at this start: what a policy may be told instead of the task it was made for."""
-    return next(_draws(start, config)).admits
+        yield sample(start.tasks, scene, rng, config.shift_range if config.shift else NONE)
 
 
 class DeskEnv:
@@ -96,7 +144,7 @@ class DeskEnv:
 
     @property
     def spec(self) -> RobotSpec:
-        return desk_spec(self.config.image_sizes)
+        return self.config.spec
 
     @property
     def tasks(self) -> tuple[str, ...]:

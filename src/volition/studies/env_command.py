@@ -1,0 +1,57 @@
+"""Verbs whose flags are also the fields of an environment's config: its name on the command line decides which.
+
+volition eval CHECKPOINT --env desk --shift     `--shift` is a field of DeskConfig
+volition record my_lab.sims:Kitchen --out DIR --lights off
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from volition.envs.base import EnvConfig
+from volition.envs.table import ENVIRONMENTS, find_env
+
+AnyEnv = TypeVar("AnyEnv", bound=EnvConfig)
+EnvFlags = Annotated[AnyEnv, tyro.conf.arg(name="")]  # its fields are flags of their own: --shift, not --env.shift
+
+
+def parse(command: Any, env: str, flags: Sequence[str], prog: str) -> Any:
+    """`command`, generic over its environment's config, filled from the flags. ValueError for an unknown environment.
+
+    A config cannot have a field that the verb has as well: one flag would mean two things.
+    """
+    kind = find_env(env)
+    own = {field.name for field in dataclasses.fields(command)}
+    if both := sorted(own & set(getattr(kind, "__dataclass_fields__", {}))):
+        raise ValueError(f"{env} has fields that are flags of `{prog}` itself: rename {', '.join(both)}")
+    return tyro.cli(command[kind], args=flags, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+
+
+def env_and_flags(verb: Callable[[list[str]], None], words: Sequence[str]) -> tuple[str, list[str]]:
+    """What follows a verb that begins with an environment; where none does, say how it is used and stop."""
+    if words and not words[0].startswith("-"):
+        return words[0], list(words[1:])
+    name = verb.__name__
+    sys.stdout.write(
+        f"usage: volition {name} ENV [--FIELD VALUE ...]\n\n{inspect.getdoc(verb)}\n\n"
+        f"Environments of ours: {', '.join(ENVIRONMENTS)}; yours are 'package.module:ClassName'. "
+        f"`volition {name} ENV --help` lists every flag.\n"
+    )
+    raise SystemExit(0 if words else 2)
+
+
+def named_env(words: Sequence[str], default: str = "desk") -> str:
+    """The value of the last `--env` among the words."""
+    found = default
+    for word, following in zip(words, [*words[1:], ""]):
+        if word == "--env":
+            found = following
+        elif word.startswith("--env="):
+            found = word.removeprefix("--env=")
+    return found
