@@ -138,8 +138,12 @@ class Toy:
     def demonstrate(self, task: str, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         gives_up = rng.random() < self.config.clumsiness
         for _ in range(2 if gives_up else 60):
-            label = np.clip((self._goal() - self.position) / STEP, -1, 1)
+            label = self.label(task)
             yield np.clip(label + rng.normal(0, self.config.noise, 2), -1, 1), label
+
+    def label(self, task: str) -> np.ndarray:
+        assert task == self.task, f"{task} was not begun"
+        return np.clip((self._goal() - self.position) / STEP, -1, 1)
 
     def _goal(self) -> np.ndarray:
         return self.squares[self.task.removeprefix("reach_")]

@@ -7,9 +7,16 @@ import torch
 
 from tests.families import make_family
 from tests.tiny import BACKBONES, make_backbone
-from volition.backbones import Backbone
+from volition.backbones import Backbone, base
 from volition.studies.backbone_checks import make_batch
 from volition.studies.backbones import known
+
+
+@pytest.fixture(autouse=True)
+def in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a CPU that only imitates it, which is slow but gives the same answer twice."""
+    monkeypatch.setattr(base, "autocast_type", lambda asked, device: asked)
+
 
 WORKING = [name for name, family in known()[1].items() if family.works]
 

@@ -20,6 +20,7 @@ from volition.backbones.acting import store_as_computed
 from volition.backbones.adapter import Adapter, vocabulary_size
 from volition.backbones.encoded import Encoded
 from volition.backbones.images import normalise
+from volition.backbones.precision import autocast_type
 from volition.types import Batch
 
 
@@ -34,7 +35,10 @@ class Backbone(nn.Module):
         autocast: torch.dtype | None = None,
         resampler: nn.Module | None = None,
     ):
-        """`resampler`: what the model runs on its image features and does not hold itself, if anything."""
+        """`autocast`: what the forward computes in, where the device has instructions for it; weights stay as they are.
+
+        `resampler`: what the model runs on its image features and does not hold itself, if anything.
+        """
         super().__init__()
         self.model, self.adapter, self.autocast, self.resampler = model, adapter, autocast, resampler
         self.embedding = ExtendedEmbedding(model.get_input_embeddings(), len(adapter.readout_ids))
@@ -58,9 +62,9 @@ class Backbone(nn.Module):
         return Encoded(self, batch)
 
     def prepare_to_act(self) -> None:
-        """Faster from here on, with the same numbers, and no longer to be trained or saved."""
-        if self.autocast is not None:
-            store_as_computed(self.model, self.autocast)
+        """Faster from here on, with the same numbers, and no longer to be trained, saved or moved to another device."""
+        if (kind := autocast_type(self.autocast, self.device)) is not None:
+            store_as_computed(self.model, kind)
 
     def hub_state(self) -> dict[str, Tensor]:
         """The model's weights under Hugging Face's own names: they open with plain `transformers`.
@@ -86,7 +90,8 @@ class Backbone(nn.Module):
         given = {name: x for name, x in inputs.items() if name != "readout_positions"}
         if images:
             given |= self.adapter.pixels([normalise(x, self.adapter.pictures) for x in images])
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+        kind = autocast_type(self.autocast, self.device)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
             return self.adapter.hidden(self.model, given, cache)
 
     def logits(self, hidden: Float[Tensor, "*n D"]) -> Float[Tensor, "*n V"]:

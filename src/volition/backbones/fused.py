@@ -50,7 +50,7 @@ class FusedBackbone:
     language_id: str = "HuggingFaceTB/SmolLM2-135M"  # any causal language model
     fuse: Fuse = "channels"  # patch by patch, on the first encoder's grid; "tokens": one encoder's after the other's
     num_readouts: int = 1
-    bfloat16: bool = True  # autocast of the forward; the weights stay in float32
+    bfloat16: bool = True  # autocast of the forward where the device has it; the weights stay in float32
 
     def __post_init__(self) -> None:
         if not self.vision_ids:

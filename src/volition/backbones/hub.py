@@ -35,7 +35,7 @@ class HubBackbone:
     revision: str = "main"
     num_readouts: int = 1
     image_size: int = 0  # side of the pictures that the tower gets; 0 = what it was trained with, or 224 if any
-    bfloat16: bool = True  # autocast of the forward; the weights stay in float32
+    bfloat16: bool = True  # autocast of the forward where the device has it; the weights stay in float32
     # "": what transformers takes. On a CPU "eager" trains faster in bfloat16: the fused kernel is slow in its backward.
     attention: Literal["", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = ""
     resampler: ResamplerConfig | None = None  # between vision tower and language model

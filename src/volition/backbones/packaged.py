@@ -30,7 +30,7 @@ PICTURES = Pictures(size=(224, 224), mean=(127 / 255,) * 3, std=(128 / 255,) * 3
 class PackagedBackbone:
     language_layers: int = 8  # of 30: the first ones, so that training fits a laptop
     num_readouts: int = 1
-    bfloat16: bool = True  # autocast of the forward; the weights stay in float32
+    bfloat16: bool = True  # autocast of the forward where the device has it; the weights stay in float32
 
     def __post_init__(self) -> None:
         if not 1 <= self.language_layers <= 30:

@@ -65,7 +65,7 @@ class _TinyConfig:
     patch_size: int = 16
     num_readouts: int = 1
     weights: str = ""  # "" = random; "volition:NAME" = shipped with the package; else a safetensors file
-    bfloat16: bool = False  # autocast of the backbone's forward
+    bfloat16: bool = False  # autocast of the backbone's forward, where the device has instructions for it
     resampler: ResamplerConfig | None = None  # between vision tower and language model
 
     def __post_init__(self) -> None:

@@ -62,7 +62,11 @@ class Record(Generic[AnyEnv]):
 
     Interrupt it whenever you like: the same command goes on where it stopped.
 
+    With --learner, a policy begins each demonstration and the expert, who labels every step, ends it (DAgger): record a
+    second dataset so, and train on both.
+
     Example:  volition record desk --out runs/my-data --episodes-per-task 20 --tasks open_drawer turn_on_led
+              volition record desk --out runs/corrections --learner runs/first
     """
 
     environment: EnvFlags[AnyEnv]
@@ -76,6 +80,11 @@ class Record(Generic[AnyEnv]):
     image_size: tuple[int, int] | None = None
     """Height and width of every camera; by default the environment's own."""
     images: Literal["video", "png", "jpeg"] = "video"
+    learner: Path | None = None
+    """A checkpoint that acts first, for up to --learner-steps steps."""
+    learner_steps: int = 60
+    allow: tuple[str, ...] = ()
+    """Packages of yours that the learner's config may name."""
     seed: int = 0
     workers: int = 2
     json: Path | None = None
@@ -93,6 +102,8 @@ class Record(Generic[AnyEnv]):
             height, width = self.image_size
             cameras = (dataclasses.replace(camera, height=height, width=width) for camera in env.spec.cameras)
             env = env.fit(dataclasses.replace(env.spec, cameras=tuple(cameras)))
+        if self.learner is not None:
+            env = _begun_by(env, self.learner, self.learner_steps, self.allow)
         config = RecordConfig(
             tasks=self.tasks or env.tasks,
             episodes_per_task=self.episodes_per_task,
@@ -115,6 +126,17 @@ def record(arguments: list[str]) -> None:
     """
     env, flags = env_and_flags(record, arguments)
     parse(Record, env, flags, prog=f"volition record {env}")()
+
+
+def _begun_by(env: EnvConfig, learner: Path, learner_steps: int, allow: tuple[str, ...]) -> EnvConfig:
+    """The environment with the learner's cameras, in which the learner begins."""
+    from volition.config import read
+    from volition.studies.corrections import Corrections
+    from volition.training.checkpoint import resolve
+
+    contract = read(resolve(learner) / "contract.json", allow=allow)
+    fitted = env.fit(contract.robot)
+    return Corrections(env=fitted, learner=str(learner), learner_steps=learner_steps, allow=allow)
 
 
 @dataclass(frozen=True, kw_only=True)

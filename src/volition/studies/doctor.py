@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from volition.backbones.precision import computes_in_bfloat16
 from volition.backbones.tiny import weights_path
 
 OLDEST_PYTHON = (3, 11)
@@ -73,7 +74,9 @@ def torch_build() -> Finding:
         gpu = f"built for CUDA {torch.version.cuda}, but no GPU can be used; the CPU will do the work"
     else:
         gpu = "a build without CUDA, so the CPU does the work (docs/your-own-gpu.md says how to bring another)"
-    return Finding(what="torch", fine=True, found=f"{torch.__version__}, {gpu}")
+    kinds = [kind for kind in ("cpu", "cuda") if kind == "cpu" or torch.cuda.is_available()]
+    types = ", ".join(f"{kind} in {'bfloat16' if computes_in_bfloat16(kind) else 'float32'}" for kind in kinds)
+    return Finding(what="torch", fine=True, found=f"{torch.__version__}, {gpu}; computes fastest on {types}")
 
 
 def cores() -> Finding:

@@ -58,9 +58,18 @@ def _as_noted(env: EnvConfig, out: Path) -> Any:
     """
     now, before = dump(env), (noted(out) or {}).get("environment") or {}
     if before.get("type") == now["type"]:
-        package = now["type"].split(".")[0].split(":")[0]
-        return before if load(before, allow=(package,)) == env else now
+        return before if load(before, allow=_packages(now)) == env else now
     return now
+
+
+def _packages(tree: Any) -> tuple[str, ...]:
+    """Of the types in a config's JSON: what this process has imported already may be named."""
+    if isinstance(tree, list):
+        return tuple(package for item in tree for package in _packages(item))
+    if not isinstance(tree, dict):
+        return ()
+    own = (tree["type"].split(".")[0].split(":")[0],) if "type" in tree else ()
+    return own + tuple(package for item in tree.values() for package in _packages(item))
 
 
 def ensure_data(data: DataConfig, *, progress: Callable[[RecordProgress], None] | None = None) -> Path:

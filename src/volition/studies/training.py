@@ -247,8 +247,9 @@ def load_policy(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu")
     contract: Contract = read(folder / "contract.json", allow=allow)
     policy = experiment.build(contract.robot, contract.transforms, pretrained=False)
     checkpoints.load_weights(policy, folder)
+    policy.eval().to(usable_device(device))
     policy.backbone.prepare_to_act()
-    return policy.eval().to(usable_device(device)), contract
+    return policy, contract
 
 
 def _arrays(batch: Batch, target: Target) -> dict[str, np.ndarray]:

@@ -68,7 +68,7 @@ def instructions(task: str, split: str) -> tuple[str, ...]:
 
 def _sentences(templates: tuple[str, ...], names: dict[str, str]) -> tuple[str, ...]:
     """What the templates say, each sentence once."""
-    said = []
+    said: list[str] = []
     for template in templates:
         for name, phrase in _PHRASES.items():
             template = template.replace(f"{{{name}}}", phrase)
