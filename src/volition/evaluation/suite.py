@@ -89,8 +89,9 @@ def score_tasks(results: Sequence[EpisodeResult]) -> SuiteScore:
 def outcomes_by_task(results: Sequence[EpisodeResult]) -> dict[str, list[bool]]:
     """Task -> whether each of its episodes succeeded, of those that could be judged."""
     outcomes: dict[str, list[bool]] = {}
-    for result in judged(results):
-        outcomes.setdefault(result.task, []).append(result.success)
+    for result in results:
+        if not result.error:
+            outcomes.setdefault(result.task, []).append(result.success)
     return outcomes
 
 
