@@ -87,6 +87,7 @@ def test_the_fields_of_an_environment_are_flags(inside: Path, capsys: pytest.Cap
         ),
         (("eval", "nowhere", "--starts", "1", "--tasks", "turn_on_lead"), "did you mean 'turn_on_led'?"),
         (("eval", "nowhere", "--chains", "1"), "nowhere must be a checkpoint"),
+        (("eval", "nowhere", "--chains", "1", "--shard", "2/1"), "nowhere must be a checkpoint"),
         (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, or --offline DATASET"),
         (("data", "info", "nowhere"), "nowhere must be a dataset folder"),
         (("eval", "nowhere", "--env", "dsek", "--starts", "1"), "no environment 'dsek'; did you mean 'desk'?"),
@@ -120,6 +121,7 @@ def test_a_missing_dataset_is_one_line(
     ]
 
 
+TRANSIENT = ("_seconds", "_per_second", "folder")  # fields that differ between runs of one evaluation
 TINY = (
     *("--run", "runs/tiny", "--loop.log-every", "2", "--loop.save-every", "2", "--loop.batch-size", "2"),
     *("--data.recording.record.tasks", "open_drawer", "--data.recording.record.episodes-per-task", "1"),
@@ -184,6 +186,23 @@ def test_single_tasks_are_evaluated_with_intervals(trained: Path) -> None:
     low, high = score["success_interval"]
     assert 0 <= low <= score["success_rate"] <= high <= 1
     assert len(score["episodes"]) == 2
+
+
+def test_shards_are_merged_into_what_one_call_finds(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("eval", "runs/tiny", "--starts", "4", "--tasks", "turn_on_led", "--max-steps", "6")
+    assert volition(*words, "--workers", "1", "--json", "whole.json") == 0
+    for index in (1, 2):
+        assert volition(*words, "--workers", "0", "--shard", f"{index}/2", "--out", f"part{index}") == 0
+    assert "volition eval --merge" in capsys.readouterr().out
+    parts = [next((trained / f"part{index}").iterdir()) for index in (1, 2)]
+    assert volition("eval", "--merge", *map(str, parts), "--json", "merged.json") == 0
+    lasting = [
+        {name: x for name, x in json.loads((trained / file).read_text()).items() if not name.endswith(TRANSIENT)}
+        for file in ("whole.json", "merged.json")
+    ]
+    assert {name: x for name, x in lasting[0].items() if name in lasting[1]} == lasting[1]
+    assert volition("eval", "--merge", str(parts[0])) == 2
+    assert "2 of 4 episodes are missing (numbers 1, 3)" in capsys.readouterr().err
 
 
 def test_a_recording_is_described(trained: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.evaluation.episodes import Command, EpisodeResult, Trial, judged
 from volition.evaluation.statistics import Estimate, bootstrap_mean, wilson
 from volition.records import Start
 
@@ -49,7 +49,11 @@ def chain_trials(starts: Sequence[Start], *, split: str = "validation", wording:
 
 
 def score_chains(results: Sequence[EpisodeResult]) -> ChainScore:
-    """The score of chains of one common length. Raises ValueError for none or for several lengths."""
+    """The score of chains of one common length, without those that ended as errors.
+
+    Raises ValueError for none or for several lengths.
+    """
+    results = judged(results)
     lengths = {len(result.trial.commands) for result in results}
     if len(lengths) != 1:
         raise ValueError(f"chains must have one common number of tasks, got {sorted(lengths) or 'no chain'}")

@@ -74,6 +74,11 @@ class Film:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Made:
+    """All environments of a process are there."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     traceback: str
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.evaluation.episodes import Command, EpisodeResult, Trial, judged
 from volition.evaluation.statistics import Difference, Estimate, mean_over_tasks, paired_difference, wilson
 from volition.records import Start
 
@@ -75,7 +75,8 @@ def task_trials(
 
 
 def score_tasks(results: Sequence[EpisodeResult]) -> SuiteScore:
-    """Results of trials with one command each. Tasks keep the order of their first result."""
+    """Results of trials with one command each, without errors. Tasks keep the order of their first result."""
+    results = judged(results)
     outcomes = outcomes_by_task(results)
     scores = []
     for task, successes in outcomes.items():
@@ -86,10 +87,11 @@ def score_tasks(results: Sequence[EpisodeResult]) -> SuiteScore:
 
 
 def outcomes_by_task(results: Sequence[EpisodeResult]) -> dict[str, list[bool]]:
-    """Task -> whether each of its episodes succeeded."""
+    """Task -> whether each of its episodes succeeded, of those that could be judged."""
     outcomes: dict[str, list[bool]] = {}
     for result in results:
-        outcomes.setdefault(result.task, []).append(result.success)
+        if not result.error:
+            outcomes.setdefault(result.task, []).append(result.success)
     return outcomes
 
 
@@ -98,5 +100,6 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> 
     for one, other in zip(first, second):
         if one.trial != other.trial:
             raise ValueError(f"compared results must belong to the same trials, got '{one.trial}' and '{other.trial}'")
-    groups = [result.task for result in first]
-    return paired_difference([r.success for r in first], [r.success for r in second], groups)
+    both = [(one, other) for one, other in zip(first, second) if not (one.error or other.error)]
+    groups = [one.task for one, _ in both]
+    return paired_difference([one.success for one, _ in both], [other.success for _, other in both], groups)

@@ -9,7 +9,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal
+from typing import Any, Generic, Literal
+
+import tyro
 
 from volition.envs.base import EnvConfig
 from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, named_env, parse
@@ -143,9 +145,13 @@ def _begun_by(env: EnvConfig, learner: Path, learner_steps: int, allow: tuple[st
 class Eval(EvalConfig[AnyEnv]):
     """Evaluate a checkpoint closed-loop, or with --offline against recorded actions.
 
+    Interrupt it whenever you like: the same command goes on where it stopped.
+
     Example:  volition eval runs/demo --env desk --chains 20
               volition eval runs/demo --env desk --starts 10 --tasks open_drawer turn_on_led
               volition eval runs/mini --offline path/to/dataset
+              volition eval runs/demo --chains 1000 --shard 2/8          (and seven others, anywhere)
+              volition eval --merge FOLDER FOLDER ...
     """
 
     json: Path | None = None
@@ -156,12 +162,39 @@ class Eval(EvalConfig[AnyEnv]):
 
         with Bars() as bars:
             score = evaluate_checkpoint(self, bars.say)
-        tell(json.dumps({name: value for name, value in score.items() if name != "episodes"}, indent=2))
+        show_score(score)
         write(self.json, score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Join the results that shards of one evaluation left on several machines, and score them.
+
+    Example:  volition eval --merge here/desk-chains-1000-1a2b3c4d there/desk-chains-1000-1a2b3c4d --json score.json
+    """
+
+    merge: tuple[Path, ...]
+    """Folders, or single results*.jsonl."""
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        from volition.studies.eval_run import merge
+        from volition.studies.evaluating import score_of
+
+        score = score_of(merge(self.merge))
+        show_score(score)
+        write(self.json, score)
+
+
+def show_score(score: dict[str, Any]) -> None:
+    tell(json.dumps({name: value for name, value in score.items() if name not in ("episodes", "settings")}, indent=2))
 
 
 def evaluate(arguments: list[str]) -> None:
     """Evaluate a checkpoint closed-loop, or with --offline against recorded actions."""
+    if "--merge" in arguments:
+        tyro.cli(Merge, args=arguments, prog="volition eval")()
+        return
     parse(Eval, named_env(arguments), arguments, prog="volition eval")()
 
 

@@ -151,7 +151,7 @@ def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, s
     trials = _trials(config, config.starts_per_task, EVAL_SEED)
     finished: list[EpisodeResult] = []
 
-    def hear(result: EpisodeResult) -> None:
+    def hear(number: int, result: EpisodeResult) -> None:
         finished.append(result)
         right = sum(r.success for r in finished)
         say("evaluate", len(finished) / len(trials), f"{right} of {len(finished)} done")

@@ -20,6 +20,8 @@ class EvalConfig(Generic[AnyEnv]):
     """Name of an environment of ours, or 'package.module:ClassName'; its fields are flags too."""
     chains: int = 0
     """Number of chains of tasks by the environment's protocol: no reset between them, policy state reset per task."""
+    resampled: int = 0
+    """Number of chains beside them whose tasks and initial states are drawn anew, from --seed."""
     starts: int = 0
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
@@ -29,15 +31,30 @@ class EvalConfig(Generic[AnyEnv]):
     max_steps: int | None = None
     """Control steps a task; by default what the environment's protocol says."""
     seed: int = 500_000
-    """Of the first start of --starts; the others count up from it."""
+    """Of the first start of --starts, from which the others count up, and of --resampled."""
     workers: int = 2
+    """Processes with environments. They do not change a result."""
+    batch: int | None = None
+    """Rows of every policy call; by default 16, or what one process of the environment can hold."""
+    shard: str = ""
+    """I/N: run only this part of the episodes, here; other machines or processes run the others."""
+    out: Path | None = None
+    """Folder of the results; by default one in the run's eval/, found again by the same command."""
+    patience: float = 120.0
+    """Seconds after which a silent environment's process is replaced, and its episode begun again."""
+    retry_errors: bool = False
+    """Also run again what ended as an error before."""
     device: str = "cpu"
     """Where the policy runs: cpu, cuda, cuda:1."""
     allow: tuple[str, ...] = ()
     """Packages of yours that the checkpoint's config may name."""
 
     def __post_init__(self) -> None:
-        if not (self.chains or self.starts or self.offline):
+        if not (self.closed_loop or self.offline):
             raise ValueError("say what to evaluate: --chains N, --starts N, or --offline DATASET")
-        if self.chains and (self.starts or self.tasks):
+        if (self.chains or self.resampled) and (self.starts or self.tasks):
             raise ValueError("--chains has its own tasks: ask for --starts and --tasks in a call of their own")
+
+    @property
+    def closed_loop(self) -> bool:
+        return bool(self.chains or self.resampled or self.starts)
