@@ -32,6 +32,8 @@ STATE_NAMES = (
     "gripper_action",
 )
 PREVIOUS_NAMES = tuple(f"previous_{name}" for name in ("x", "y", "z", "rx", "ry", "rz", "gripper"))
+# What makes the desk's arm stand still: no displacement, the gripper as it was told last (a safety envelope's `hold`).
+HOLD_ACTION: tuple[float | None, ...] = (0.0,) * 6 + (None,)
 FILM_SIZE = (200, 200)
 _PREPARE_STEPS = 120  # a scripted lift takes some 20; one that takes longer has failed
 _PREPARE_ATTEMPTS = 20
