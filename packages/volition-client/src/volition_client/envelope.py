@@ -192,7 +192,8 @@ class Envelope:
         walls = ", ".join(name for name, over in zip(POSE, excess) if abs(over) > ROUNDING)
         found.append(Intervention("workspace", f"the step leads out of the workspace along {walls}"))
         if self.layout.frame == "world":
-            return (np.clip(start + moved, low, high) - start) * self._hz
+            stopped = (np.clip(start + moved, low, high) - start) * self._hz
+            return np.where(np.abs(excess) > ROUNDING, stopped, velocity)
         with np.errstate(divide="ignore", invalid="ignore"):  # axes that do not move limit nothing
             room = np.where(moved > 0, high - start, low - start) / moved
         share = float(np.clip(np.nanmin(np.where(moved == 0, 1.0, room)), 0, 1))
