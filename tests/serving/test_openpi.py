@@ -1,7 +1,7 @@
 """openpi's own client package, unmodified, drives the server from an environment of its own.
 
 It pins numpy < 2, so it lives apart:
-    python3 -m venv openpi-venv && openpi-venv/bin/pip install openpi-client
+    python3 -m venv openpi-venv && openpi-venv/bin/pip install openpi-client typing_extensions
     VOLITION_OPENPI_PYTHON=openpi-venv/bin/python make test TESTS=tests/serving/test_openpi.py
 """
 

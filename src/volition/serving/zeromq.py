@@ -22,8 +22,8 @@ from typing import Any
 
 import msgpack
 import numpy as np
-import zmq
-import zmq.asyncio
+from zmq import SocketOption, SocketType
+from zmq.asyncio import Context
 
 from volition.serving.access import Tokens
 from volition.serving.observations import PREFIX, PROMPT, STATE
@@ -40,14 +40,14 @@ class ZmqProtocol:
     def __init__(self, service: Service, tokens: Tokens, host: str, port: int):
         self._service, self._tokens = service, tokens
         self._sessions: dict[bytes, Session] = {}
-        self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.SocketType.ROUTER)
-        self._socket.setsockopt(zmq.SocketOption.MAXMSGSIZE, service.config.max_message_bytes)
-        self._socket.setsockopt(zmq.SocketOption.LINGER, 1000)
+        self._context = Context()
+        self._socket = self._context.socket(SocketType.ROUTER)
+        self._socket.setsockopt(SocketOption.MAXMSGSIZE, service.config.max_message_bytes)
+        self._socket.setsockopt(SocketOption.LINGER, 1000)
         if ":" in host:
-            self._socket.setsockopt(zmq.SocketOption.IPV6, 1)
+            self._socket.setsockopt(SocketOption.IPV6, 1)
         self._socket.bind(f"tcp://{f'[{host}]' if ':' in host else host}:{port or '*'}")
-        self.port = int(self._socket.getsockopt_string(zmq.SocketOption.LAST_ENDPOINT).rpartition(":")[2])
+        self.port = int(self._socket.getsockopt_string(SocketOption.LAST_ENDPOINT).rpartition(":")[2])
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:

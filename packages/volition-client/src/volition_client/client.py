@@ -64,7 +64,8 @@ class Client:
         Raises ServerError for what the server refuses, ConnectionLostError when none answers in `patience` seconds.
         """
         self._number += 1
-        data = pack({**observation, "request": self._number})
+        numbered = {"request": self._number} if self.session else {}  # other servers than ours have no use for it
+        data = pack({**observation, **numbered})
         deadline = self._clock() + self._patience
         while True:
             self._ensure_connected(deadline)
