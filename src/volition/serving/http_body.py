@@ -41,7 +41,7 @@ async def read_body(request: Request, *, most: int, seconds: float) -> bytes:
 
 
 async def read_message(request: Request, robot: RobotSpec, *, most: int, seconds: float) -> dict[str, Any]:
-    """The message of a request for actions. Pictures are opened in another thread."""
+    """The message of a request for actions. JSON and pictures are read in another thread: others do not wait."""
     data = await read_body(request, most=most, seconds=seconds)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MSGPACK:
@@ -54,7 +54,7 @@ async def read_message(request: Request, robot: RobotSpec, *, most: int, seconds
         return message
     if kind != "application/json":
         raise ServerError("bad_message", f"Content-Type must be application/json or {MSGPACK}, got {kind!r}")
-    return await asyncio.to_thread(from_document, read_json(data), robot)
+    return await asyncio.to_thread(lambda: from_document(read_json(data), robot))
 
 
 def read_json(data: bytes) -> dict[str, Any]:
