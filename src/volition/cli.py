@@ -1,6 +1,6 @@
 """The command line. Every verb is a frozen dataclass: its fields are the flags, its docstring is the help.
 
-volition demo | record | data | verify | train | audit | backbones | eval | doctor        volition VERB --help
+volition demo | record | data | verify | train | audit | backbones | eval | serve | doctor     volition VERB --help
 """
 
 from __future__ import annotations
@@ -50,6 +50,24 @@ def audit(arguments: list[str]) -> None:
         raise SystemExit(1)
 
 
+def serve(arguments: list[str]) -> None:
+    """Serve a checkpoint to robots, over websockets, HTTP and ZeroMQ.
+
+    Example:  volition serve runs/demo --port 8000
+              volition serve runs/demo --host 0.0.0.0 --tokens tokens.txt --tls-certificate c.pem --tls-key k.pem
+              volition serve runs/demo --safety arm.json --record runs/requests
+              volition serve runs/demo --replay runs/requests
+    """
+    try:
+        from volition.studies.serve_command import parse
+    except ModuleNotFoundError as error:
+        raise ValueError(f"serving needs the extra serve ({error}): pip install 'volition[serve]'") from error
+    command = parse(serve, arguments)
+    from volition.studies.serving import execute
+
+    execute(command)
+
+
 def _of(kind: Any) -> Verb:
     def run(arguments: list[str]) -> None:
         tyro.cli(kind, args=arguments, prog=f"volition {kind.__name__.lower()}")()
@@ -67,6 +85,7 @@ VERBS: dict[str, Verb] = {
     "audit": audit,
     "backbones": _of(Backbones),
     "eval": evaluate,
+    "serve": serve,
     "doctor": _of(Doctor),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class RobotState:
 
     memory: Memory | None  # of the backbone, with interleaved history
     head: Any
+    confidence: np.ndarray | None = None  # float32[H]: of the chunk that came with this state, where the head tells
 
 
 class Policy(nn.Module):
@@ -61,10 +62,12 @@ class Policy(nn.Module):
         """One observation (T = 1) and state a robot -> action chunks float32[B, H, A] in robot units, new states."""
         batch = self.collator.batch(observations).to(self.backbone.device)
         encoded, remembered = self._read(batch, states)
-        chunks, heads = self.head.predict(encoded, batch, [state.head for state in remembered])
+        chunks, heads, sure = self.head.predict_with_confidence(encoded, batch, [state.head for state in remembered])
+        confidence = [None] * len(states) if sure is None else sure.float().cpu().numpy()
         decode = self.collator.transforms.decode
         actions = np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)])
-        return actions, [replace(state, head=head) for state, head in zip(remembered, heads)]
+        after = [RobotState(state.memory, *rest) for state, *rest in zip(remembered, heads, confidence)]
+        return actions, after
 
     def _read(self, batch: Batch, states: Sequence[RobotState]) -> tuple[Encoded, list[RobotState]]:
         """The newest step of every robot, and what is remembered of the robot then; its head has still to act."""

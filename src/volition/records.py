@@ -83,6 +83,14 @@ class Actor(Protocol):
     # `act`: one observation (T = 1) and one state a robot -> chunks float32[B, H, A] in robot units, new states
 
 
+@runtime_checkable
+class Confident(Protocol):
+    """A state that also tells how sure the policy was of the chunk that it came with."""
+
+    @property
+    def confidence(self) -> np.ndarray | None: ...  # float32[H] in 0..1, or None: the policy has no opinion
+
+
 @dataclass(frozen=True)
 class Start:
     """Where an episode of closed-loop evaluation begins: an environment makes it from (task, seed) alone."""

@@ -47,6 +47,12 @@ class Head(nn.Module, ABC):
         """
         return *self.predict(encoded, batch, states), None
 
+    def predict_with_confidence(
+        self, encoded: Encoded, batch: Batch, states: Sequence[Any]
+    ) -> tuple[Float[Tensor, "B H A"], list[Any], Float[Tensor, "B H"] | None]:
+        """`predict`, and how sure the head is of every step, in 0..1; None from a head that cannot tell."""
+        return *self.predict(encoded, batch, states), None
+
     def recall(self, encoded: Encoded, batch: Batch, state: Any) -> Any:
         """The state of one robot (B = 1) of which exactly these steps are remembered.
 

@@ -34,6 +34,12 @@ class MembersHead(Head):
         chunk, after, _ = self.predict_with_disagreement(encoded, batch, states)
         return chunk, after
 
+    def predict_with_confidence(
+        self, encoded: Encoded, batch: Batch, states: Sequence[tuple[Any, ...]]
+    ) -> tuple[Float[Tensor, "B H A"], list[tuple[Any, ...]], Float[Tensor, "B H"]]:
+        chunk, after, apart = self.predict_with_disagreement(encoded, batch, states)
+        return chunk, after, confidence(apart, self.space)
+
     def recall(self, encoded: Encoded, batch: Batch, state: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(member.recall(encoded, batch, own) for member, own in zip(self.members, state))
 
@@ -70,3 +76,9 @@ def average(losses: Sequence[Loss]) -> Loss:
 def disagreement(chunks: Sequence[Float[Tensor, "B H A"]]) -> Float[Tensor, "B H A"]:
     """Standard deviation of the members' actions, in the units that heads answer in: 0 where all agree."""
     return torch.stack(list(chunks)).std(dim=0, correction=0)
+
+
+def confidence(apart: Float[Tensor, "B H A"], space: ActionSpace) -> Float[Tensor, "B H"]:
+    """1 where members agree, 0 where they take opposite ends of a dimension's range: the worst dimension decides."""
+    half = apart.new_tensor([(d.high - d.low) / 2 for d in space.dimensions])
+    return (1 - (apart / half).amax(dim=-1)).clamp(min=0)

@@ -36,6 +36,8 @@ STATE_NAMES = (
     "gripper_action",
 )
 PREVIOUS_NAMES = tuple(f"previous_{name}" for name in ("x", "y", "z", "rx", "ry", "rz", "gripper"))
+# What makes the desk's arm stand still: no displacement, the gripper as it was told last (a safety envelope's `hold`).
+HOLD_ACTION: tuple[float | None, ...] = (0.0,) * 6 + (None,)
 FILM_SIZE = (200, 200)
 MAX_STEPS = 360  # of a task, as CALVIN's
 SLOTS_PER_WORKER = 16  # more in a process do not make it faster
