@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.envs.calvin.tools import require_clones
 from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
+from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
 
 
@@ -33,5 +35,11 @@ def desk() -> Case:
     return Case(config=DeskConfig(image_sizes=sizes, shift=True), shown=shown, known=6)
 
 
+def calvin() -> Case:
+    require_clones()
+    config = CalvinSimConfig(image_sizes={"static": (32, 40), "gripper": (24, 24)})
+    return Case(config=config, shown=("open_drawer", "turn_on_led", "lift_blue_block_table"), known=6)
+
+
 # name -> what makes the case; it calls `pytest.skip` with the reason where the simulator is not here
-CASES: dict[str, Callable[[], Case]] = {"toy": toy, "desk": desk}
+CASES: dict[str, Callable[[], Case]] = {"toy": toy, "desk": desk, "calvin": calvin}

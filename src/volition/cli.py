@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from volition.studies.backbones_command import Backbones
-from volition.studies.commands import Demo, Doctor, evaluate, record
+from volition.studies.commands import Demo, doctor, evaluate, record
 from volition.studies.data_commands import data
 from volition.studies.output import tell, write
 from volition.studies.verify_command import Verify
@@ -86,7 +86,7 @@ VERBS: dict[str, Verb] = {
     "backbones": _of(Backbones),
     "eval": evaluate,
     "serve": serve,
-    "doctor": _of(Doctor),
+    "doctor": doctor,
 }
 
 

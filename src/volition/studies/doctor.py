@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -26,19 +25,13 @@ from safetensors import SafetensorError, safe_open
 
 from volition.backbones.precision import computes_in_bfloat16
 from volition.backbones.tiny import weights_path
+from volition.envs.base import Finding
 
 OLDEST_PYTHON = (3, 11)
 NEEDED_MEMORY_GB, NEEDED_DISK_GB = 4.0, 2.0  # the demo takes about half of either
 PATIENCE_SECONDS = 120.0  # for drawing; a software rasteriser on a busy machine takes ten
 SHIPPED_WEIGHTS = "volition:desk-vlm"  # what the demo's backbone begins with
 SELF_TEST = "import json, sys; from volition.envs.desk.selftest import check; sys.stdout.write(json.dumps(check()))"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    what: str
-    fine: bool
-    found: str  # what was found and, if that is not fine, how to mend it
 
 
 def examine(runs: Path = Path("runs")) -> list[Finding]:

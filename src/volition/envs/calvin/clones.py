@@ -1,7 +1,7 @@
 """Where the user's clones of CALVIN are, and what is wrong with a folder that is none.
 
-    git clone https://github.com/mees/calvin_env        VOLITION_CALVIN_ENV or --env.calvin-env
-    git clone https://github.com/mees/calvin            VOLITION_CALVIN or --env.calvin: only its sentences are read
+git clone https://github.com/mees/calvin_env        VOLITION_CALVIN_ENV or --env.calvin-env
+git clone https://github.com/mees/calvin            VOLITION_CALVIN or --env.calvin: only its sentences are read
 """
 
 from __future__ import annotations

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
+from volition.envs.base import Finding
 from volition.envs.calvin.clones import CALVIN_ENV, commit
+from volition.envs.calvin.places import Placement, draws
 from volition.envs.calvin.sequences import NUM_OFFICIAL, fresh, official
+from volition.envs.calvin.simulator import RENDERERS, Renderer
 from volition.envs.calvin.situations import SCENES, TASKS
 from volition.envs.demonstration import DemonstrationConfig
 from volition.records import Env, Start
@@ -35,11 +38,11 @@ class CalvinSimConfig:
     """Folder of your clone of mees/calvin, for its sentences; by default what VOLITION_CALVIN says."""
     scenes: tuple[str, ...] = ("D",)
     """Of A, B, C, D; drawn from where a start names none. The protocol's sequences belong to D."""
-    renderer: Literal["tiny", "egl"] = "tiny"
+    renderer: Renderer = "tiny"
     """tiny: pybullet's own, needs nothing. egl: with shadows, as the published data were drawn."""
     image_sizes: dict[str, tuple[int, int]] = field(default_factory=lambda: dict(IMAGE_SIZES))
     """Height and width of both cameras' pictures."""
-    placement: Literal["official", "scattered"] = "official"
+    placement: Placement = "official"
     """Where blocks of chains stand: at the protocol's places, or scattered, as for single tasks (for recording)."""
     demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
 
@@ -47,10 +50,9 @@ class CalvinSimConfig:
         unknown = set(self.scenes) - set(SCENES)
         if unknown or not self.scenes:
             raise ValueError(f"scenes must be some of {', '.join(SCENES)}, got {self.scenes}")
-        if self.renderer not in ("tiny", "egl"):
-            raise ValueError(f"renderer must be 'tiny' or 'egl', got {self.renderer!r}")
-        if self.placement not in ("official", "scattered"):
-            raise ValueError(f"placement must be 'official' or 'scattered', got {self.placement!r}")
+        for name, known in (("renderer", RENDERERS), ("placement", get_args(Placement))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         sizes = [side for size in self.image_sizes.values() for side in size]
         if set(self.image_sizes) != set(IMAGE_SIZES) or min(sizes) < 1:
             raise ValueError(f"image_sizes must give height and width of {list(IMAGE_SIZES)}, got {self.image_sizes}")
@@ -99,9 +101,13 @@ class CalvinSimConfig:
 
     def feasible(self, start: Start) -> tuple[str, ...]:
         """Every task that could be begun at this start."""
-        from volition.envs.calvin.places import draws
+        return next(draws(start, self.scenes, self.placement)).admits
 
-        return next(draws(start, self)).admits
+    def examine(self) -> list[Finding]:
+        """Clones, packages, sentences and renderers: what `volition doctor calvin` says."""
+        from volition.envs.calvin.examine import examine
+
+        return examine(self.calvin_env, self.calvin, self.renderer)
 
     def about(self) -> dict[str, str]:
         """What a result depends on besides this config."""
@@ -109,5 +115,6 @@ class CalvinSimConfig:
             pybullet = version("pybullet")
         except PackageNotFoundError:
             pybullet = "not installed"
-        found = commit(CALVIN_ENV.find(self.calvin_env)) or "unknown"
-        return {"simulator": f"CALVIN, {CALVIN_ENV.repository} {found[:12]}", "renderer": self.renderer, "pybullet": pybullet}
+        found = commit(CALVIN_ENV.find(self.calvin_env)) or "of an unknown commit"
+        simulator = f"CALVIN, {CALVIN_ENV.repository} {found[:12]}"
+        return {"simulator": simulator, "renderer": self.renderer, "pybullet": pybullet}

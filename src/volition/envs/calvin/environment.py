@@ -51,6 +51,7 @@ class CalvinEnv:
         self._start: dict[str, Any] = {}
         self._now: dict[str, Any] = {}
         self._achieved: set[str] = set()
+        self._pictures: dict[str, np.ndarray] | None = None  # of the present: who corrects a policy looks as well
 
     @property
     def spec(self) -> RobotSpec:
@@ -72,7 +73,7 @@ class CalvinEnv:
 
         Raises ValueError for unknown tasks and scenes, and for tasks that cannot be done one after the other.
         """
-        for place in islice(draws(start, self.config), _PREPARE_ATTEMPTS):
+        for place in islice(draws(start, self.config.scenes, self.config.placement), _PREPARE_ATTEMPTS):
             self._stand_at(place)
             if place.prepare is None or self._prepare(place.prepare):
                 self._task = None
@@ -88,7 +89,10 @@ class CalvinEnv:
 
     def observe(self, instruction: str) -> Observation:
         """Both cameras now, uint8[1, height, width, 3]; state float32[1, 15], as CALVIN's robot_obs."""
-        images = {name: self.simulator.render(name, *size)[None] for name, size in self.config.image_sizes.items()}
+        if self._pictures is None:
+            sizes = self.config.image_sizes
+            self._pictures = {name: self.simulator.render(name, *size)[None] for name, size in sizes.items()}
+        images = {name: picture.copy() for name, picture in self._pictures.items()}
         state = self.simulator.robot_obs().astype(np.float32)[None]
         return Observation(images=images, state=state, instruction=instruction)
 
@@ -96,7 +100,7 @@ class CalvinEnv:
         """Act for 1/30 s, float[7]; whether the begun task is done now. ValueError for a bad action."""
         if self._task is None:
             raise ValueError("a task must have begun before a step is judged: call begin(task) after reset(start)")
-        self._now = self.simulator.step(_checked(action))
+        self._now, self._pictures = self.simulator.step(_checked(action)), None
         done = self.simulator.judge.done(self._start, self._now)
         self._achieved |= done
         return self._task in done
@@ -135,6 +139,7 @@ class CalvinEnv:
             self._simulator = Simulator(
                 self._clone, place.scene, renderer=self.config.renderer, largest=largest
             )  # fmt: skip
+        self._pictures = None
         self._now = self._simulator.reset(ROBOT_OBS, place.scene_obs)
         if place.settle:
             for _ in range(_SETTLE_STEPS):

@@ -1,7 +1,7 @@
 """The scripted expert: for every task and every state of the table, what to do now.
 
-    label(moment, task) -> action[7]                   a function of the state alone: no clock, no memory
-    demonstrate(read, task, rng) -> (executed, label)  the same with varied speed and pushes against the hand
+label(moment, task) -> action[7]                   a function of the state alone: no clock, no memory
+demonstrate(read, task, rng) -> (executed, label)  the same with varied speed and pushes against the hand
 """
 
 from __future__ import annotations

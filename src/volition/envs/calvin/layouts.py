@@ -12,19 +12,19 @@ from volition.envs.calvin.moment import Box, Layout
 TOLERANCE = 1e-3  # metres
 
 
-def _surface(left: float, right: float) -> Box:
-    """Half of the cabinet's floor."""
-    return (left, 0.05, 0.46), (right, 0.12, 0.46)
-
-
-def _table(left: float, right: float) -> Box:
-    return (left, -0.15, 0.46), (right, -0.03, 0.46)
+def _surfaces(*, table: tuple[float, float], left: tuple[float, float], right: tuple[float, float]) -> dict[str, Box]:
+    """From their lowest and highest x; `left` and `right` are the halves of the cabinet's floor."""
+    return {
+        "table": ((table[0], -0.15, 0.46), (table[1], -0.03, 0.46)),
+        "slider_left": ((left[0], 0.05, 0.46), (left[1], 0.12, 0.46)),
+        "slider_right": ((right[0], 0.05, 0.46), (right[1], 0.12, 0.46)),
+    }
 
 
 LAYOUTS: dict[str, Layout] = {
     "A": Layout(
         lengths={"red": 0.056, "blue": 0.08, "pink": 0.04},
-        surfaces={"table": _table(-0.2, 0.35), "slider_left": _surface(-0.32, -0.16), "slider_right": _surface(-0.05, 0.13)},
+        surfaces=_surfaces(table=(-0.2, 0.35), left=(-0.32, -0.16), right=(-0.05, 0.13)),
         door=(-0.1046, 0.1846),
         door_travel=0.28,
         button=(-0.28, -0.12, 0.46),
@@ -32,7 +32,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "B": Layout(
         lengths={"red": 0.04, "blue": 0.08, "pink": 0.056},
-        surfaces={"table": _table(-0.35, 0.15), "slider_left": _surface(-0.12, 0.06), "slider_right": _surface(0.15, 0.33)},
+        surfaces=_surfaces(table=(-0.35, 0.15), left=(-0.12, 0.06), right=(0.15, 0.33)),
         door=(0.0834, 0.3726),
         door_travel=0.304,
         button=(0.28, -0.12, 0.46),
@@ -40,7 +40,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "C": Layout(
         lengths={"red": 0.08, "blue": 0.04, "pink": 0.056},
-        surfaces={"table": _table(0.0, 0.35), "slider_left": _surface(-0.12, 0.06), "slider_right": _surface(0.15, 0.30)},
+        surfaces=_surfaces(table=(0.0, 0.35), left=(-0.12, 0.06), right=(0.15, 0.30)),
         door=(0.0554, 0.3446),
         door_travel=0.24,
         button=(-0.12, -0.12, 0.46),
@@ -48,7 +48,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "D": Layout(
         lengths={"red": 0.056, "blue": 0.04, "pink": 0.08},
-        surfaces={"table": _table(0.0, 0.35), "slider_left": _surface(-0.32, -0.16), "slider_right": _surface(-0.05, 0.13)},
+        surfaces=_surfaces(table=(0.0, 0.35), left=(-0.32, -0.16), right=(-0.05, 0.13)),
         door=(-0.1046, 0.1846),
         door_travel=0.28,
         button=(-0.12, -0.12, 0.46),

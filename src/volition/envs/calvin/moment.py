@@ -49,7 +49,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """All of it can be seen in pictures or felt by the robot: no velocities, no target that only the simulator knows."""
+    """All of it can be seen in pictures or felt by the robot: no velocities, and not the target that CALVIN keeps."""
 
     tcp: np.ndarray  # float64[3]: the measured point between the finger tips
     euler: np.ndarray  # float64[3]: of the hand; pi, 0, 1.5 points down with the fingers closing along x

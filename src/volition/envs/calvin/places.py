@@ -1,15 +1,15 @@
-"""Which scene, in metres, a Start stands for: a function of the Start and the config alone.
+"""Which scene, in metres, a Start stands for: a function of what the Start and the config say, and nothing else.
 
-    Start with one task -> starts.sample                      scattered
-    Start of an official sequence -> initial.official_scene   what CALVIN's evaluation begins with, to the bit
-    Start of another chain -> the same places, drawn anew; or scattered, as the config says
+Start with one task -> starts.sample                      scattered
+Start of an official sequence -> initial.official_scene   what CALVIN's evaluation begins with, to the bit
+Start of another chain -> the same places, drawn anew; or scattered, as the config says
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,14 +19,7 @@ from volition.envs.calvin.situations import SCENES, TASKS, Situation, feasible, 
 from volition.envs.calvin.starts import StartState, sample
 from volition.records import Start
 
-
-class Choices(Protocol):
-    """What of `CalvinSimConfig` matters here."""
-
-    @property
-    def scenes(self) -> tuple[str, ...]: ...
-    @property
-    def placement(self) -> Literal["official", "scattered"]: ...
+Placement: TypeAlias = Literal["official", "scattered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +28,15 @@ class Place(StartState):
     settle: bool  # blocks are put down a hair above what they stand on
 
 
-def draws(start: Start, choices: Choices) -> Iterator[Place]:
-    """What the start stands for, and others in case its scripted lift fails. ValueError for one that is none."""
+def draws(start: Start, scenes: Sequence[str], placement: Placement) -> Iterator[Place]:
+    """What the start stands for, and others in case its scripted lift fails. ValueError for one that is none.
+
+    `scenes`: where one that names none is drawn from.
+    """
     _check(start)
     rng = np.random.default_rng([start.seed, TASKS.index(start.tasks[0]), len(start.tasks)])
-    scene = start.scene or str(rng.choice(choices.scenes))
-    chain = len(start.tasks) == LENGTH and choices.placement == "official"
+    scene = start.scene or str(rng.choice(list(scenes)))
+    chain = len(start.tasks) == LENGTH and placement == "official"
     if chain and start.seed < NUM_OFFICIAL:
         situation = official_initial(start.seed)
         if not feasible(situation, start.tasks):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def _triangles(path: Path) -> np.ndarray:
         lines = path.read_text().splitlines()
         points = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], dtype=np.float64)
         faces = [line.split()[1:] for line in lines if line.startswith("f ")]
-        corners = np.array([[face[0], a, b] for face in faces for a, b in zip(face[1:], face[2:])])
+        corners = np.array([[face[0], a, b] for face in faces for a, b in pairwise(face[1:])])
         return points[np.char.partition(corners, "/")[..., 0].astype(int) - 1]
     data = path.read_bytes()
     triangle = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("unused", "<u2")])

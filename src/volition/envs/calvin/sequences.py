@@ -137,7 +137,7 @@ def _search() -> _Search:
 
 
 def _entry_after_shuffle(place: int, last: np.ndarray, swaps: np.ndarray) -> np.ndarray:
-    """Which entry stands at `place` after the swaps int8[33, tries] of entries `last`: int8[tries]. Traced backwards."""
+    """Which entry stands at `place` after the swaps int8[33, tries] of entries `last`: int8[tries], traced back."""
     where = np.full(swaps.shape[1], place, np.int8)
     for entry, other in zip(last[::-1].astype(np.int8), swaps[::-1]):
         moved = (where == entry) | (where == other)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from ctypes.util import find_library
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from volition.envs.calvin.situations import BLOCKS
 from volition.geometry import quaternion_to_matrix
 
 Renderer: TypeAlias = Literal["tiny", "egl"]
-RENDERERS: tuple[Renderer, ...] = ("tiny", "egl")
+RENDERERS: tuple[Renderer, ...] = get_args(Renderer)
 CAMERAS = ("static", "gripper")
 _LINKS = {"drawer_link": "drawer", "plank_link": "cabinet", "slide_link": "door"}
 _FRAMES = {"drawer": "drawer_link", "slide": "slide_link", "switch": "switch_link", "button": "button_link"}
@@ -94,7 +94,7 @@ class Simulator:
         return self._reordered(np.asarray(self._env.scene.get_obs()), self._order, BLOCKS)
 
     def target(self) -> np.ndarray:
-        """float64[6]: the pose that the environment keeps and adds actions to. No policy sees it, nor does the expert."""
+        """float64[6]: the pose that CALVIN keeps and adds actions to. No policy sees it, nor does the expert."""
         return np.concatenate((self._env.robot.target_pos, self._env.robot.target_orn))
 
     def moment(self, info: dict[str, Any]) -> Moment:
@@ -142,7 +142,9 @@ class Simulator:
                 return color
         if body != self._table.uid:
             return "other"
-        return next((name for key, name in _LINKS.items() if self._links[key] == link), "table" if link < 0 else "other")
+        return next(
+            (name for key, name in _LINKS.items() if self._links[key] == link), "table" if link < 0 else "other"
+        )
 
     @property
     def _table(self) -> Any:

@@ -12,14 +12,16 @@ import numpy as np
 
 from volition.envs.calvin.moment import Moment
 from volition.envs.calvin.situations import BLOCKS
-from volition.envs.calvin.waypoints import CLOSED, FRONT, OPEN, UP, Goal, Lane, along, approach, reach_lean
+from volition.envs.calvin.waypoints import CLOSED, FRONT, OPEN, UP, Goal, Lane, along, approach
 
-FIST = np.array([0.0286, 0.0115])  # metres from the middle of closed fingers to their outside: along their travel, square to it
+FIST = np.array(
+    [0.0286, 0.0115]
+)  # metres from the middle of closed fingers to their outside: along their travel, square to it
 DRAWER_BAR, DRAWER_HALF = np.array([0.0, -0.250, 0.042]), 0.0115  # its middle, and half its thickness
 DOOR_BAR, DOOR_HALF = np.array([0.14, -0.073, 0.018]), 0.021
 SWITCH_BAR = np.array([0.0, -0.042, 0.0335])
 SLOPE = np.array([0.0, 0.5, math.sqrt(0.75)])  # the way of the switch when it is turned on
-BUTTON_PRESSED = 0.005  # metres below the table's: the fingers have pressed it
+BUTTON_TOGGLED = 0.0105  # metres down, a hair past the middle where the LED changes
 FAR_SWITCH = 0.0  # x: a switch on this side or beyond is too far for a hand that points straight down
 
 
@@ -128,11 +130,9 @@ def _switch_lean(now: Moment, lean: float) -> float:
 
 
 def press_button(now: Moment) -> Goal:
-    """Over the button, then down. A hand that presses it already goes up first: it toggles at the next press."""
-    x, y, _ = now.layout.button
-    target = np.array([x, y, 0.475])
-    pressed = now.layout.button[2] - float(now.frames["button"][2]) > BUTTON_PRESSED
-    way = approach(
-        now, target, axis=UP, clearance=0.06, inner=0.015, outer=0.04, unready=float(pressed and now.width < 0)
-    )
-    return _goal(now, way, reach_lean(target, 1.5))
+    """Over the button, then down. A hand that holds it down already goes up first: it toggles at the next press."""
+    x, y, top = now.layout.button
+    target = np.array([x, y, top + 0.015])
+    held_down = top - float(now.frames["button"][2]) > BUTTON_TOGGLED
+    way = approach(now, target, axis=UP, clearance=0.06, inner=0.015, outer=0.04, unready=float(held_down))
+    return _goal(now, way)

@@ -21,7 +21,11 @@ from volition.envs.calvin.moment import HALF_BLOCK, Layout
 from volition.envs.calvin.situations import BLOCKS, CABINET, TASKS, Situation, feasible, initial_situations
 
 TABLE_Z = 0.46  # metres, of a block's centre; the cabinet's floor is as high
-DRAWER_X, DRAWER_Y, DRAWER_Z = 0.10, 0.03, 0.38  # metres off the middle of the open drawer; height at which it is put in
+DRAWER_X, DRAWER_Y, DRAWER_Z = (
+    0.10,
+    0.03,
+    0.38,
+)  # metres off the middle of the open drawer; height at which it is put in
 FROM_DRAWER = -0.30  # metres, y, of that middle
 HAND = 0.075  # metres between a block in the cabinet and the door's edge
 APART = 0.13  # metres between the centres of blocks on the table
@@ -115,7 +119,8 @@ def _bounds(place: str, situation: Situation, layout: Layout) -> tuple[np.ndarra
     low, high = (np.array([*corner[:2], TABLE_Z]) for corner in layout.surfaces[place])
     if place == "table":
         return low, high
-    low, high = low + (0.03, 0.01, 0.0), high - (0.03, 0.01, 0.0)
+    inset = np.array([0.03, 0.01, 0.0])
+    low, high = low + inset, high - inset
     if place != f"slider_{situation.slider}":  # the half that the door leaves open: a hand must fit in beside the door
         left, right = (edge - (layout.door_travel if situation.slider == "left" else 0.0) for edge in layout.door)
         if place == "slider_right":

@@ -103,7 +103,7 @@ def travel(now: Moment, entry: np.ndarray) -> np.ndarray:
     """The next point on the free way to an entry, float64[3]: out of the cabinet, up, across, and there."""
     x, y, z = now.tcp
     wide = float(np.clip((abs(float(entry[0] - x)) - 0.04) / 0.06, 0.0, 1.0))  # a way to the side
-    # Inside the cabinet there is a roof above, and before it the handles of door and switch stand in the way: back first.
+    # Inside the cabinet there is a roof above, before it the handles of door and switch stand in the way: back first.
     back = max(
         wide * float(np.clip((y - CLEAR_OF_CABINET - 0.02) / 0.04, 0.0, 1.0)),
         float(np.clip((y - 0.02) / 0.03, 0.0, 1.0)),
