@@ -228,7 +228,7 @@ class DoctorOf(Generic[AnyEnv]):
     def __call__(self) -> None:
         config = self.environment
         if not isinstance(config, Examinable):
-            raise ValueError(f"{type(config).__name__} has no checks of its own; `volition doctor` covers what it needs")
+            raise ValueError(f"{type(config).__name__} has no checks of its own: ask `volition doctor`")
         _say_findings(config.examine(), self.json)
 
 

@@ -35,7 +35,7 @@ def test_a_clone_is_found_by_flag_and_by_variable(tmp_path: Path, monkeypatch: p
 
 
 def test_where_nothing_is_said_the_error_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match="git clone https://github.com/mees/calvin_env, then set VOLITION_CALVIN_ENV"):
+    with pytest.raises(ValueError, match="mees/calvin_env, then set VOLITION_CALVIN_ENV"):
         CALVIN_ENV.find()
 
 

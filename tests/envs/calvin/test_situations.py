@@ -47,14 +47,14 @@ def test_what_could_end_in_several_ways_is_not_done() -> None:
     held = Situation(red="grasped", grasped=1)
     assert [situation.at("stacked_bottom") for situation in outcomes(held, "stack_block")] == [["blue"], ["pink"]]
     assert after(held, "stack_block") is None
-    assert after(held.put(pink="slider_left"), "stack_block") is not None
+    assert after(held.put({"pink": "slider_left"}, grasped=1), "stack_block") is not None
 
 
 def test_one_block_alone_on_the_table_is_pushed_into_the_open_drawer() -> None:
     pushed = after(OPEN, "push_into_drawer")
     assert pushed is not None
     assert pushed.red == "drawer"
-    assert after(OPEN.put(blue="table"), "push_into_drawer") is None
+    assert after(OPEN.put({"blue": "table"}), "push_into_drawer") is None
     assert after(pushed, "lift_red_block_drawer") is not None
 
 

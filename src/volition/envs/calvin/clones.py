@@ -18,7 +18,7 @@ class Clone:
 
     repository: str
     variable: str
-    field: str  # of CalvinSimConfig
+    flag: str
     needed: tuple[str, ...]  # files that must be there
     tested: str  # the commit that everything was measured with
 
@@ -28,7 +28,7 @@ class Clone:
         if not given and not os.environ.get(self.variable):
             raise ValueError(
                 f"CALVIN needs your own clone of {self.repository}: git clone https://github.com/{self.repository}, "
-                f"then set {self.variable} to that folder (or pass {self.field}); volition doctor calvin checks it"
+                f"then set {self.variable} to that folder (or pass {self.flag}); volition doctor calvin checks it"
             )
         missing = [name for name in self.needed if not (folder / name).is_file()]
         if missing:
@@ -37,7 +37,7 @@ class Clone:
 
     def _what_is(self, folder: Path, missing: list[str]) -> str:
         if not folder.is_dir():
-            return f"there is no such folder; {self.variable} or {self.field} names it"
+            return f"there is no such folder; {self.variable} or {self.flag} names it"
         for other in CLONES:
             if other is not self and all((folder / name).is_file() for name in other.needed):
                 return f"it is one of {other.repository}: {other.variable} is for that one"
@@ -52,7 +52,7 @@ class Clone:
 CALVIN_ENV = Clone(
     repository="mees/calvin_env",
     variable="VOLITION_CALVIN_ENV",
-    field="calvin_env",
+    flag="--calvin-env",
     needed=(
         "calvin_env/envs/play_table_env.py",
         "calvin_env/envs/tasks.py",
@@ -67,7 +67,7 @@ CALVIN_ENV = Clone(
 CALVIN = Clone(
     repository="mees/calvin",
     variable="VOLITION_CALVIN",
-    field="calvin",
+    flag="--calvin",
     needed=tuple(f"calvin_models/conf/annotations/new_playtable{part}.yaml" for part in ("", "_validation")),
     tested="fa03f01f19c65920e18cf37398a9ce859274af76",
 )

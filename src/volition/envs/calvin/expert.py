@@ -47,6 +47,14 @@ def _skills() -> dict[str, Skill]:
 
 
 _SKILLS = _skills()
+
+
+def _takes(task: str, color: str) -> bool:
+    """Whether the task may begin by grasping this block."""
+    words = task.split("_")
+    return task in ("unstack_block", "push_into_drawer") or (words[0] in ("lift", "rotate") and words[1] == color)
+
+
 _ANY_BLOCK_IN_HAND = ("place_in_slider", "place_in_drawer", "stack_block", "unstack_block", "push_into_drawer")
 
 
@@ -58,6 +66,9 @@ def goal(now: Moment, task: str) -> Goal:
     wanted = task in _ANY_BLOCK_IN_HAND or (task.split("_")[1] == held and not task.startswith("push"))
     if held is not None and not wanted:
         return blocks.put_down(now, held)
+    around = now.surrounded
+    if held is None and around is not None and not _takes(task, around):
+        return blocks.let_go(now)
     return _SKILLS[task](now)
 
 

@@ -51,7 +51,7 @@ def official_scene(situation: Situation) -> np.ndarray:
 def placed(situation: Situation, random: np.random.RandomState) -> np.ndarray:
     """scene_obs float64[24]: CALVIN's places, the choice among them and the angles from `random`."""
     spots = list(_TABLE)
-    random.shuffle(spots)  # type: ignore[arg-type]  # a list will do
+    random.shuffle(spots)
     scene = furniture(situation)
     for color in BLOCKS:
         slot, place = block_slot(color), situation.place(color)

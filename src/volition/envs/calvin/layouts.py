@@ -29,6 +29,7 @@ LAYOUTS: dict[str, Layout] = {
         door_travel=0.28,
         button=(-0.28, -0.12, 0.46),
         drawer=(0.10, 0.0, 0.32),
+        switch=0.30,
     ),
     "B": Layout(
         lengths={"red": 0.04, "blue": 0.08, "pink": 0.056},
@@ -37,6 +38,7 @@ LAYOUTS: dict[str, Layout] = {
         door_travel=0.304,
         button=(0.28, -0.12, 0.46),
         drawer=(0.18, 0.0, 0.32),
+        switch=-0.32,
     ),
     "C": Layout(
         lengths={"red": 0.08, "blue": 0.04, "pink": 0.056},
@@ -45,6 +47,7 @@ LAYOUTS: dict[str, Layout] = {
         door_travel=0.24,
         button=(-0.12, -0.12, 0.46),
         drawer=(0.10, 0.0, 0.32),
+        switch=-0.32,
     ),
     "D": Layout(
         lengths={"red": 0.056, "blue": 0.04, "pink": 0.08},
@@ -53,6 +56,7 @@ LAYOUTS: dict[str, Layout] = {
         door_travel=0.28,
         button=(-0.12, -0.12, 0.46),
         drawer=(0.18, 0.0, 0.32),
+        switch=0.30,
     ),
 }  # fmt: skip
 
@@ -70,4 +74,4 @@ def require_measures(scene: str, found: Layout) -> None:
 def _numbers(layout: Layout) -> list[float]:
     surfaces = [value for name in sorted(layout.surfaces) for corner in layout.surfaces[name] for value in corner]
     lengths = [layout.lengths[color] for color in sorted(layout.lengths)]
-    return [*lengths, *surfaces, *layout.door, layout.door_travel, *layout.button, *layout.drawer]
+    return [*lengths, *surfaces, *layout.door, layout.door_travel, *layout.button, *layout.drawer, layout.switch]

@@ -27,6 +27,7 @@ class Layout:
     door_travel: float  # metres that it can go to the left
     button: tuple[float, float, float]
     drawer: tuple[float, float, float]  # origin of the closed drawer
+    switch: float  # x of its middle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,17 @@ class Moment:
     @property
     def held(self) -> str | None:
         return next((color for color in BLOCKS if self.gripped(color)), None)
+
+    @property
+    def surrounded(self) -> str | None:
+        """The block that stands between open fingers: a hand that moved aside would take it along."""
+        if self.width < 0.035:
+            return None
+        for color in BLOCKS:
+            offset = self.blocks[color].position - self.tcp
+            if np.linalg.norm(offset[:2]) < 0.045 and -0.05 < offset[2] < 0.03:
+                return color
+        return None
 
     def on(self, surface: str) -> list[str]:
         """The colours of the blocks that touch it and are not held."""

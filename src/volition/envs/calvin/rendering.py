@@ -45,7 +45,7 @@ class Painter:
         """uint8[height, width, 3]: what `camera.render()` draws."""
         with self._hidden(self._outside(self._matrix(camera))):
             picture, _ = camera.render()
-        return np.ascontiguousarray(picture, dtype=np.uint8)
+        return picture
 
     @contextmanager
     def _hidden(self, places: list[int]) -> Iterator[None]:
@@ -91,14 +91,18 @@ class Painter:
 
 def _measure(shapes: Any) -> _Boxes:
     """Of the meshes that are worth the trouble: `shapes` is what pybullet knows of the robot's looks."""
-    links, colors, corners = [], [], []
+    links: list[int] = []
+    colors: list[tuple[float, ...]] = []
+    corners: list[np.ndarray] = []
     for _, index, _, scale, file, position, turn, color, *_ in shapes:
         if index < 0 or not file:
             continue
         triangles = _triangles(Path(file.decode())) * np.array(scale)
         if len(triangles) >= _LARGE:
             turned = triangles @ quaternion_to_matrix(np.array(turn)).T + np.array(position)
-            links, colors, corners = [*links, index], [*colors, tuple(color)], [*corners, _boxes(turned)]
+            links.append(index)
+            colors.append(tuple(color))
+            corners.append(_boxes(turned))
     assert links, "the arm has large meshes"
     owner = np.repeat(np.arange(len(links)), [len(boxes) for boxes in corners])
     points = np.concatenate(corners)

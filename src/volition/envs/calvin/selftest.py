@@ -1,8 +1,8 @@
 """Does this machine draw CALVIN as it should? `volition doctor calvin` asks `check`, in a process of its own.
 
-A fixed state of every scene is drawn by both cameras and compared with the renderer's own picture beside this file. A
-mean difference is allowed, and a share of pixels that differ much, for rasterisers differ at edges; a missing texture or
-object, a wrong camera or swapped colours are beyond both.
+A fixed state of every scene is drawn by both cameras and compared with the renderer's own picture beside this file.
+Rasterisers differ at edges, so a mean difference is allowed, and a share of pixels that differ much; a missing texture
+or object, a wrong camera or swapped colours are beyond both.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def _places() -> tuple[tuple[int, int], ...]:
     """For every official sequence the number of its initial situation, and its own number among that one's."""
     parts = np.array_split(np.arange(NUM_OFFICIAL), len(initial_situations()))
     places = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
-    np.random.RandomState(0).shuffle(places)  # type: ignore[arg-type]  # a list will do
+    np.random.RandomState(0).shuffle(places)
     return tuple(places)
 
 

@@ -50,14 +50,14 @@ class Simulator:
             )
         self.scene = scene
         self.judge = Judge(theirs, clone)
-        self._renderer = renderer
         self._env = _start(theirs, clone, scene, renderer, largest)
         self._disconnect, self._env.close = self._env.close, lambda: None  # for `close` alone
         self._p = theirs.pybullet
         self._cameras = {camera.name: camera for camera in self._env.cameras}
         self._env.cameras = []  # so that a step draws nothing
         self._order = [body.name.removeprefix("block_") for body in self._env.scene.movable_objects]
-        self._painter = Painter(self._p, self._env.cid, self._env.robot.robot_uid)
+        robot = self._env.robot.robot_uid
+        self._painter = Painter(self._p, self._env.cid, robot) if renderer == "tiny" else None
         self.layout = LAYOUTS[scene]
         require_measures(scene, self._measure())
 
@@ -116,9 +116,10 @@ class Simulator:
         """uint8[height, width, 3], RGB."""
         view = self._cameras[camera]
         view.height, view.width = height, width
-        if self._renderer == "egl":
+        if self._painter is not None:
+            return np.ascontiguousarray(self._painter.draw(view), dtype=np.uint8)
+        with quiet():  # EGL talks while it draws
             return np.ascontiguousarray(view.render()[0], dtype=np.uint8)
-        return self._painter.draw(view)
 
     def close(self) -> None:
         """Exactly once: theirs disconnects again when it is collected, and would then hit a newer world."""
@@ -171,6 +172,7 @@ class Simulator:
             door_travel=float(p.getJointInfo(self._table.uid, slide, physicsClientId=cid)[9]),
             button=_triple(self._frame("button_link")),
             drawer=_triple(self._frame("drawer_link")),
+            switch=float(self._frame("switch_link")[0]),
         )
 
     @staticmethod

@@ -9,7 +9,7 @@ the door hides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -49,10 +49,10 @@ class Situation:
     def place(self, color: str) -> str:
         return str(getattr(self, color))
 
-    def put(self, grasped: int | None = None, **places: str) -> Situation:
+    def put(self, places: Mapping[str, str], *, grasped: int = 0) -> Situation:
         """With blocks elsewhere, by colour."""
-        assert set(places) <= set(BLOCKS), f"blocks are {BLOCKS}, got {sorted(places)}"
-        return replace(self, grasped=self.grasped if grasped is None else grasped, **places)  # type: ignore[arg-type]
+        red, blue, pink = (places.get(color, self.place(color)) for color in BLOCKS)
+        return replace(self, red=red, blue=blue, pink=pink, grasped=grasped)
 
     def at(self, place: str) -> list[str]:
         """The colours of the blocks that are there."""
@@ -75,9 +75,9 @@ def outcomes(now: Situation, task: str) -> list[Situation]:
     if words[1] in BLOCKS:
         return _with_block(now, words[0], words[1], words[3])
     if task == "unstack_block":
-        return [now.put(**{top: "table", low: "table"}) for top in now.at("stacked_top") for low in now.at(_BOTTOM)]
+        return [now.put({top: "table", low: "table"}) for top in now.at("stacked_top") for low in now.at(_BOTTOM)]
     if task == "push_into_drawer":
-        return [now.put(**{c: "drawer"}) for c in now.at("table") if now.drawer == "open" and _alone(now, c)]
+        return [now.put({c: "drawer"}) for c in now.at("table") if now.drawer == "open" and _alone(now, c)]
     return _with_furniture(now, task)
 
 
@@ -86,10 +86,10 @@ _BOTTOM = "stacked_bottom"
 
 def _put_down(now: Situation, held: str, task: str) -> list[Situation]:
     if task == "place_in_slider":
-        return [now.put(0, **{held: f"slider_{now.slider}"})]
+        return [now.put({held: f"slider_{now.slider}"})]
     if task == "place_in_drawer":
-        return [now.put(0, **{held: "drawer"})] if now.drawer == "open" else []
-    return [now.put(0, **{held: "stacked_top", below: _BOTTOM}) for below in now.at("table")]
+        return [now.put({held: "drawer"})] if now.drawer == "open" else []
+    return [now.put({held: "stacked_top", below: _BOTTOM}) for below in now.at("table")]
 
 
 def _with_block(now: Situation, verb: str, color: str, where: str) -> list[Situation]:
@@ -100,7 +100,7 @@ def _with_block(now: Situation, verb: str, color: str, where: str) -> list[Situa
         reachable = place in CABINET and place != f"slider_{now.slider}"
     else:
         reachable = place == where and (where == "table" or now.drawer == "open")
-    return [now.put(1, **{color: "grasped"})] if reachable else []
+    return [now.put({color: "grasped"}, grasped=1)] if reachable else []
 
 
 def _alone(now: Situation, color: str) -> bool:
@@ -109,20 +109,16 @@ def _alone(now: Situation, color: str) -> bool:
 
 
 def _with_furniture(now: Situation, task: str) -> list[Situation]:
-    field, before, after = _FURNITURE[task]
-    return [replace(now, **{field: after})] if getattr(now, field) == before else []
-
-
-_FURNITURE: dict[str, tuple[str, str | int, str | int]] = {
-    "move_slider_left": ("slider", "right", "left"),
-    "move_slider_right": ("slider", "left", "right"),
-    "open_drawer": ("drawer", "closed", "open"),
-    "close_drawer": ("drawer", "open", "closed"),
-    "turn_on_lightbulb": ("lightbulb", 0, 1),
-    "turn_off_lightbulb": ("lightbulb", 1, 0),
-    "turn_on_led": ("led", 0, 1),
-    "turn_off_led": ("led", 1, 0),
-}
+    words = task.split("_")
+    if words[1] == "slider":
+        changed = replace(now, slider=words[2])
+    elif words[1] == "drawer":
+        changed = replace(now, drawer="open" if words[0] == "open" else "closed")
+    elif words[2] == "lightbulb":
+        changed = replace(now, lightbulb=int(words[1] == "on"))
+    else:
+        changed = replace(now, led=int(words[1] == "on"))
+    return [] if changed == now else [changed]
 
 
 def after(now: Situation, task: str) -> Situation | None:

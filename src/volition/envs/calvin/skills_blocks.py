@@ -12,7 +12,7 @@ import numpy as np
 
 from volition.envs.calvin.moment import HALF_BLOCK, Moment
 from volition.envs.calvin.situations import BLOCKS
-from volition.envs.calvin.skills_furniture import FIST, fist
+from volition.envs.calvin.skills_furniture import FIST, move_slider
 from volition.envs.calvin.waypoints import (
     CLOSED,
     NEUTRAL,
@@ -28,8 +28,9 @@ from volition.envs.calvin.waypoints import (
 )
 
 TABLE = 0.44  # metres: the height of its top
+HAND_ROOM = 0.10  # metres between a block's middle and the door's edge that half a hand takes
 CABINET_LEAN = 0.5  # radians: a hand that points straight down meets the roof
-DRAWER_Y, DRAWER_FLOOR = -0.10, 0.341  # metres: the middle of what shows of the open drawer, from its origin; its floor
+DRAWER_FRONT, DRAWER_FLOOR = -0.157, 0.341  # metres: the inside of its front, y from its origin; z of its floor
 DRAWER_HALF = 0.177  # metres from its middle to its sides
 EDGE = -0.181  # metres, y: of the table towards the robot
 WAVER = 0.3  # radians
@@ -55,19 +56,32 @@ def grasp(now: Moment, color: str, *, preferred: float | None = None) -> Goal:
     """Over the block along the hand's own axis, down, close. Not meant for a block that is gripped already."""
     block = now.blocks[color]
     if "cabinet" in block.touches:
-        return _grasp(now, _beside_door(now, block.position), _along_cabinet(now, color), CABINET_LEAN)
+        blocking = _door_in_the_way(now, block.position)
+        if blocking:
+            return move_slider(now, blocking)
+        return _grasp(now, _beside_door(now, block.position), _along_cabinet(now, color), CABINET_LEAN, 1.3)
     yaw = grasp_yaw(now, color, preferred)
     return _grasp(now, block.position, yaw, reach_lean(block.position, yaw))
 
 
-def _grasp(now: Moment, position: np.ndarray, yaw: float, lean: float) -> Goal:
+def _door_in_the_way(now: Moment, position: np.ndarray) -> float:
+    """Where a half-open door must go for the hand to fit in beside it: -1 left, +1 right; 0: it need not, or cannot."""
+    low, high = (edge - now.door for edge in now.layout.door)
+    right = position[0] > (low + high) / 2
+    free = position[0] - high if right else low - position[0]
+    to_go = now.layout.door_travel - now.door if right else now.door
+    return (-1.0 if right else 1.0) if free < HAND_ROOM and to_go > 0.02 else 0.0
+
+
+def _grasp(now: Moment, position: np.ndarray, yaw: float, lean: float, loose: float = 1.0) -> Goal:
+    """`loose`: where there is little room, the fingers close on a block that is somewhat off their middle."""
     target = position - np.array([0.0, 0.0, 0.002])
     axis = math.cos(lean) * UP - math.sin(lean) * forward(yaw)
     offset = now.tcp - target
     closing = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
     across, deep, high = (abs(float(offset @ way)) for way in (closing, np.cross(axis, closing), axis))
     turned = abs(wrap(yaw - now.yaw))
-    forgiven = 1.5 if 0.035 < now.width < 0.074 else 1.0  # fingers that have begun to close do not dither
+    forgiven = max(loose, 1.5 if 0.035 < now.width < 0.074 else 1.0)  # fingers that have begun to close do not dither
     if across < 0.015 * forgiven and deep < 0.012 * forgiven and high < 0.012 * forgiven and turned < 0.15 * forgiven:
         return Goal(position=target, yaw=yaw, lean=lean, gripper=CLOSED)
     # Fingers that are not open, or not yet square to the block, must not come down on it.
@@ -134,7 +148,7 @@ def push(now: Moment, color: str, sign: float) -> Goal:
         axis=UP,
         clearance=0.08,
     )
-    return Goal(position=along(now, lane), gripper=fist(now), speed=0.8)
+    return Goal(position=along(now, lane), gripper=CLOSED, speed=0.8)
 
 
 def push_into_drawer(now: Moment) -> Goal:
@@ -146,7 +160,7 @@ def push_into_drawer(now: Moment) -> Goal:
         near = lambda color: abs(float(now.blocks[color].position[0]) - middle)
         return grasp(now, min(colors, key=near)) if colors else let_go(now)
     x = float(np.clip(now.tcp[0], middle - 0.09, middle + 0.09))
-    target = np.array([x, EDGE - 0.08, TABLE + HALF_BLOCK + 0.01])
+    target = np.array([x, _drawer_middle(now), TABLE + HALF_BLOCK + 0.01])
     # Sideways first as far as it is off, so that it does not reach the edge beside the drawer.
     off = abs(float(now.tcp[0]) - x)
     if off > 0.02 and now.tcp[1] > EDGE:
@@ -185,11 +199,16 @@ def place_in_drawer(now: Moment) -> Goal:
     if held is None:
         return let_go(now)
     origin = now.frames["drawer"]
-    spots = [origin + np.array([x, DRAWER_Y, 0.0]) for x in (0.0, -0.07, 0.07)]
+    spots = [np.array([origin[0] + x, _drawer_middle(now), 0.0]) for x in (0.0, -0.07, 0.07)]
     target = max(spots, key=lambda spot: _room(now, held, spot))
     target[2] = DRAWER_FLOOR + HALF_BLOCK + 0.02
     way = approach(now, target, axis=UP, clearance=0.14, inner=0.015, outer=0.05)
     return _release(now, held, target, way, near=0.035, low=0.025)
+
+
+def _drawer_middle(now: Moment) -> float:
+    """y of the middle of what shows of the open drawer, metres."""
+    return (EDGE + float(now.frames["drawer"][1]) + DRAWER_FRONT) / 2
 
 
 def place_in_slider(now: Moment) -> Goal:
@@ -240,12 +259,16 @@ def stack(now: Moment) -> Goal:
 
 def put_down(now: Moment, held: str) -> Goal:
     """A block that the task has no use for goes to the nearest free place on the table."""
-    if now.blocks[held].touches & {"table", "cabinet", "drawer"}:
+    block = now.blocks[held]
+    if block.touches & {"table", "cabinet", "drawer"}:
         return let_go(now)
     (left, _, _), (right, _, _) = now.layout.surfaces["table"]
-    spots = [np.array([x, y, TABLE + HALF_BLOCK + 0.004]) for x in np.linspace(left, right, 9) for y in (-0.13, -0.09)]
+    spots = [
+        np.array([x, y, TABLE + HALF_BLOCK]) for x in np.linspace(left, min(right, 0.27), 9) for y in (-0.13, -0.10)
+    ]
     free = [spot for spot in spots if _room(now, held, spot) > 0.11 and _off_button(now, spot) > 0.09] or spots
     target = min(free, key=lambda spot: float(np.linalg.norm(spot[:2] - now.tcp[:2])))
+    target = target - (block.position - now.tcp) - np.array([0.0, 0.0, 0.004])  # onto it, not before it
     way = approach(now, target, axis=UP, clearance=0.08, inner=0.02, outer=0.06)
     return Goal(position=way, yaw=now.yaw, lean=_level(now, held), gripper=CLOSED)
 

@@ -11,8 +11,7 @@ import math
 import numpy as np
 
 from volition.envs.calvin.moment import Moment
-from volition.envs.calvin.situations import BLOCKS
-from volition.envs.calvin.waypoints import CLOSED, FRONT, OPEN, UP, Goal, Lane, along, approach
+from volition.envs.calvin.waypoints import CLOSED, FRONT, UP, Goal, Lane, along, approach
 
 FIST = np.array(
     [0.0286, 0.0115]
@@ -25,18 +24,8 @@ BUTTON_TOGGLED = 0.0105  # metres down, a hair past the middle where the LED cha
 FAR_SWITCH = 0.0  # x: a switch on this side or beyond is too far for a hand that points straight down
 
 
-def fist(now: Moment) -> float:
-    """The gripper's command for a skill that wants it closed: not while a block stands between the fingers."""
-    if now.width > 0.02:
-        for color in BLOCKS:
-            offset = now.blocks[color].position - now.tcp
-            if np.linalg.norm(offset[:2]) < 0.05 and -0.05 < offset[2] < 0.03:
-                return OPEN
-    return CLOSED
-
-
 def _goal(now: Moment, position: np.ndarray, lean: float | None = None) -> Goal:
-    return Goal(position=position, gripper=fist(now), lean=lean)
+    return Goal(position=position, gripper=CLOSED, lean=lean)
 
 
 def open_drawer(now: Moment) -> Goal:

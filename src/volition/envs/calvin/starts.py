@@ -18,7 +18,7 @@ import numpy as np
 from volition.envs.calvin.initial import block_slot, furniture
 from volition.envs.calvin.layouts import LAYOUTS
 from volition.envs.calvin.moment import HALF_BLOCK, Layout
-from volition.envs.calvin.situations import BLOCKS, CABINET, TASKS, Situation, feasible, initial_situations
+from volition.envs.calvin.situations import BLOCKS, TASKS, Situation, feasible, initial_situations
 
 TABLE_Z = 0.46  # metres, of a block's centre; the cabinet's floor is as high
 DRAWER_X, DRAWER_Y, DRAWER_Z = (
@@ -30,6 +30,8 @@ FROM_DRAWER = -0.30  # metres, y, of that middle
 HAND = 0.075  # metres between a block in the cabinet and the door's edge
 APART = 0.13  # metres between the centres of blocks on the table
 OFF_BUTTON = 0.11  # metres
+HANDLE = 0.145  # metres from the door's left edge to its handle's middle
+BEFORE_HANDLES, HAND_WIDTH = -0.075, 0.135  # metres: y up to which the hand passes handles, and half of it and of one
 LANE_AHEAD, LANE_BEHIND, LANE_SIDE = 0.28, 0.12, 0.10  # metres around a block that is to be pushed
 TURNED = math.pi / 8
 _ATTEMPTS = 5000
@@ -92,9 +94,9 @@ def _unusual() -> Iterator[Situation]:
     for situation in initial_situations():
         for color in situation.at("table"):
             if situation.drawer == "open":
-                yield situation.put(**{color: "drawer"})
+                yield situation.put({color: "drawer"})
             others = [other for other in situation.at("table") if other != color]
-            yield from (situation.put(**{color: "stacked_top", other: "stacked_bottom"}) for other in others)
+            yield from (situation.put({color: "stacked_top", other: "stacked_bottom"}) for other in others)
 
 
 def _draw_positions(situation: Situation, layout: Layout, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -136,7 +138,10 @@ def _has_room(
     """Whether blocks stand apart and off the button, and the first task's block has the way that it needs."""
     bottoms = [color for color in positions if situation.place(color) != "stacked_top"]
     for number, color in enumerate(bottoms):
-        if _flat(positions[color], np.array(layout.button)) < OFF_BUTTON and situation.place(color) not in CABINET:
+        if situation.place(color) in ("table", "stacked_bottom") and (
+            _flat(positions[color], np.array(layout.button)) < OFF_BUTTON
+            or _under_handle(positions[color], situation, layout)
+        ):
             return False
         if any(_flat(positions[color], positions[other]) < APART for other in bottoms[:number]):
             return False
@@ -161,6 +166,14 @@ def _lane_is_free(color: str, sign: float, positions: dict[str, np.ndarray], lay
         if -LANE_BEHIND < ahead < LANE_AHEAD and abs(float(thing[1]) - y) < LANE_SIDE:
             return False
     return True
+
+
+def _under_handle(position: np.ndarray, situation: Situation, layout: Layout) -> bool:
+    """The hand over it would meet the handle of the door or of the switch."""
+    door = layout.door[0] + HANDLE - (layout.door_travel if situation.slider == "left" else 0.0)
+    return bool(position[1] > BEFORE_HANDLES) and any(
+        abs(float(position[0]) - handle) < HAND_WIDTH for handle in (door, layout.switch)
+    )
 
 
 def _flat(a: np.ndarray, b: np.ndarray) -> float:

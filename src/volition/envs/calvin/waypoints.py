@@ -142,7 +142,8 @@ def along(now: Moment, lane: Lane) -> np.ndarray:
     lateral = np.cross(lane.direction, lane.up)
     side, height = float(offset @ lateral), float(offset @ lane.up)
     inside = abs(side) < lane.side and -lane.high[0] < height < lane.high[1]
-    if inside and -0.02 < gap < lane.behind[1] + 0.03:
+    # How near a fist comes before they touch depends on how the thing is turned; once past its middle, it starts anew.
+    if inside and -0.8 * lane.contact < gap < lane.behind[1] + 0.03:
         return now.tcp + DRIVE * lane.direction - side * lateral - height * lane.up
     back = float(np.clip(gap, *lane.behind))
     kept = float(np.clip(side, -lane.keep, lane.keep))
