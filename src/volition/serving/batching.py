@@ -4,9 +4,9 @@
 
 States are explicit and belong to a row, so any jobs may share a call. Free batching calls with as many rows as there
 are: the fastest, and within rounding of a session that is served alone. With `fixed`, a call always has that many rows,
-of one instruction (so that padding cannot differ), and for every instruction it is shown, when it first comes, that rows
-do not depend on their place or neighbours (else they are asked one by one): answers are then equal to the bit whoever else
-is served.
+of one instruction (so that padding cannot differ), and when an instruction first comes it is shown that rows do not
+depend on their place or neighbours (else they are asked one by one): answers are then equal to the bit, whoever else is
+served.
 """
 
 from __future__ import annotations
