@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/serving_speed.py soak [--sessions 32] [--hz 10] [--seconds 600] [--fixed]
 
 overhead: one robot. The same observation goes to the policy in this process and, over a socket, to a server in
-another process, in turn; the figure is the median of the differences. Beside it the processor time that both processes spent on a
-request, less the policy's own: on a machine where others work, waiting is not the server's.
+another process, in turn; the figure is the median of the differences. Beside it the processor time that both processes
+spent on a request, less the policy's own: on a machine where others work, waiting is not the server's.
 
 soak: every robot is a thread of another process, asks at its rate with a new observation each time (LSTM head, tiny
 model), and sends on when its period has passed. Counted are requests that were not answered, answers that came late,
