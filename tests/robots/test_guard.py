@@ -44,7 +44,7 @@ def test_a_twist_is_the_guarded_steps() -> None:
 
 def test_a_trajectory_stays_in_the_box_and_a_hold_keeps_the_gripper() -> None:
     guard = RoboGuard(SafetyLimits(KEEP, high=(0.05, *[None] * 5)), HZ)
-    safe, found = guard.trajectory([act(x=0.02, gripper=-1.0, prediction_horizon=4 - i) for i in range(4)], (0, 0, 0))
+    safe, found = guard.trajectory([act(x=0.02, gripper=-1.0, prediction_horizon=4 - i) for i in range(4)], (0.0,) * 3)
     assert sum(action.translation[0] for action in safe) == pytest.approx(0.05)
     assert {one.kind for one in found} == {"workspace"}
     assert [action.prediction_horizon for action in safe] == [4, 3, 2, 1]
