@@ -188,6 +188,22 @@ def test_single_tasks_are_evaluated_with_intervals(trained: Path) -> None:
     assert len(score["episodes"]) == 2
 
 
+def test_two_checkpoints_are_compared_on_the_same_starts(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = max((trained / "runs/tiny/checkpoints").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+    for what in (("--chains", "2", "--resampled", "2"), ("--starts", "1", "--tasks", "turn_on_led")):
+        words = ("eval", "runs/tiny", *what, "--max-steps", "4", "--workers", "1", "--against", str(step))
+        assert volition(*words, "--json", "against.json") == 0
+        found = json.loads((trained / "against.json").read_text())
+        for part in (found, *([found["resampled"]] if "resampled" in found else [])):
+            against = part["against"]
+            assert (against["difference"], against["p_value"]) == (0.0, 1.0)
+            low, high = against["interval"]
+            assert low < 0 < high
+            assert against["theirs"]["tasks"] == part["tasks"]
+    assert "+0.000" in capsys.readouterr().out
+    assert found["episodes_needed"]["0.05"] > 100
+
+
 def test_shards_are_merged_into_what_one_call_finds(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("eval", "runs/tiny", "--starts", "4", "--tasks", "turn_on_led", "--max-steps", "6")
     assert volition(*words, "--workers", "1", "--json", "whole.json") == 0

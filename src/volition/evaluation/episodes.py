@@ -127,6 +127,18 @@ def judged(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
     return found
 
 
+def paired(
+    first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]
+) -> list[tuple[EpisodeResult, EpisodeResult]]:
+    """Results of the same trials, where both could be judged. ValueError where the trials are not the same."""
+    if len(first) != len(second):
+        raise ValueError(f"compared results must belong to the same trials, got {len(first)} and {len(second)}")
+    for one, other in zip(first, second):
+        if one.trial != other.trial:
+            raise ValueError(f"compared results must belong to the same trials, got '{one.trial}' and '{other.trial}'")
+    return [(one, other) for one, other in zip(first, second) if not (one.error or other.error)]
+
+
 def troubles(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """What did not go as it should, counted apart from successes and failures: errors, and episodes done again."""
     wrong = [{"trial": str(result.trial), "error": result.error} for result in results if result.error]

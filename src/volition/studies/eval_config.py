@@ -26,6 +26,8 @@ class EvalConfig(Generic[AnyEnv]):
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
     """Tasks for --starts; by default all that the environment has."""
+    against: Path | None = None
+    """Another checkpoint: evaluated on the same starts, and compared by a paired test."""
     offline: Path | None = None
     """A dataset folder: mean absolute error per dimension and gripper accuracy instead of closed-loop success."""
     max_steps: int | None = None

@@ -13,16 +13,17 @@ from volition.config import Contract
 from volition.contract import require_equal
 from volition.data.open import load_episodes, load_spec
 from volition.envs.base import EnvConfig, require_tasks
-from volition.evaluation.chain import chain_trials, score_chains
+from volition.evaluation.chain import chain_trials, compare_chains, score_chains
 from volition.evaluation.episodes import EpisodeResult, Trial, troubles
 from volition.evaluation.offline import offline_metrics
 from volition.evaluation.rollout import RolloutConfig
-from volition.evaluation.suite import score_tasks, task_trials
+from volition.evaluation.suite import compare, score_tasks, task_trials
 from volition.policy import Policy
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
 from volition.studies.output import write
 from volition.studies.training import load_policy
+from volition.training import checkpoint as checkpoints
 
 MAX_BATCH = 16  # rows of a policy call; more make no small model faster
 
@@ -34,6 +35,12 @@ class Subject:
     path: Path
     policy: Policy
     contract: Contract
+
+    @property
+    def name(self) -> str:
+        """'demo-step_900', for people."""
+        step = checkpoints.resolve(self.path)
+        return f"{run_folder(self.path).name}-{step.name}"
 
     @classmethod
     def load(cls, path: Path, config: EvalConfig[Any]) -> Subject:
@@ -49,10 +56,21 @@ def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share,
     if config.offline is not None:
         score["offline"] = _offline(subject, config.offline)
     if config.closed_loop:
-        env = config.environment.fit(subject.contract.robot)
-        for key, plan in plans(config, subject, env).items():
-            found = run(config, subject, plan, say)
-            score |= {key: found} if key else found
+        subjects = [subject, *([Subject.load(config.against, config)] if config.against else [])]
+        score |= _closed_loop(config, subjects, say)
+    return score
+
+
+def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say) -> dict[str, Any]:
+    """The score of the first; where there is a second, how they differ on the same starts."""
+    score: dict[str, Any] = {}
+    found = [plans(config, subject, config.environment.fit(subject.contract.robot)) for subject in subjects]
+    for key, plan in found[0].items():
+        ran = [perform(config, subject, mine[key], say) for subject, mine in zip(subjects, found)]
+        document = document_of(plan, ran[0])
+        if len(ran) == 2 and all(done.complete for done in ran):
+            document["against"] = {"checkpoint": str(config.against), **difference(ran[0], ran[1])}
+        score |= {key: document} if key else document
     return score
 
 
@@ -86,22 +104,37 @@ def make_plan(config: EvalConfig[Any], subject: Subject, env: EnvConfig, trials:
     return Plan(name=f"{config.env.rpartition(':')[2]}-{name}", env=env, trials=trials, rollout=rollout, about=about)
 
 
-def run(config: EvalConfig[Any], subject: Subject, plan: Plan, say: Say) -> dict[str, Any]:
-    """Run a plan and score it; where this was one shard of several, say what is still missing."""
-    folder = config.out / plan.name if config.out else folder_of(run_folder(subject.path), plan)
+def perform(config: EvalConfig[Any], subject: Subject, plan: Plan, say: Say) -> Done:
+    """Run what is missing of a plan, in the folder that it has."""
+    folder = config.out / f"{subject.name}-{plan.name}" if config.out else folder_of(run_folder(subject.path), plan)
     share = Share.parse(config.shard)
     with one_thread():
-        done = run_plan(plan, subject.policy, folder, share=share, retry_errors=config.retry_errors, say=say)
+        return run_plan(plan, subject.policy, folder, share=share, retry_errors=config.retry_errors, say=say)
+
+
+def document_of(plan: Plan, done: Done) -> dict[str, Any]:
+    """The score, which is left beside the results too; where this was one shard of several, what is still missing."""
     if not done.complete:
         return {
-            "folder": str(folder),
+            "folder": str(done.folder),
             "num_finished": len(done.results),
             "num_episodes": len(plan.trials),
             "next": "run the other shards, copy their folders here, and: volition eval --merge FOLDER ...",
         }
     score = score_of(done) | speed_of(done)
-    write(folder / "score.json", score)
+    write(done.folder / "score.json", score)
     return score
+
+
+def difference(first: Done, second: Done) -> dict[str, Any]:
+    """How much better the first did on the same trials, and the figures of the second."""
+    compared = compare_chains if _are_chains(first.ordered) else compare
+    found = compared(first.ordered, second.ordered).to_json()
+    return found | {"theirs": figures(second.ordered), "folder": str(second.folder)}
+
+
+def _are_chains(results: Sequence[EpisodeResult]) -> bool:
+    return len(results[0].trial.commands) > 1
 
 
 def score_of(done: Done) -> dict[str, Any]:
@@ -124,7 +157,7 @@ def score_of(done: Done) -> dict[str, Any]:
 
 def figures(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Of chains where trials have several commands, of single tasks and every episode where they have one."""
-    if len(results[0].trial.commands) > 1:
+    if _are_chains(results):
         return score_chains(results).to_json()
     return score_tasks(results).to_json() | {"episodes": [result.to_json() for result in results]}
 
