@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"records", "contract"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language"},
+    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language", "data.remote"},
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
@@ -59,7 +59,7 @@ MAY_NEED: dict[str, set[str]] = {
     "action_tokens": {"numpy"},
     "robots": {"numpy"},
     "types": {"torch", "jaxtyping"},
-    "data": {"numpy", "pyarrow", "av", "PIL", "h5py"},
+    "data": {"numpy", "pyarrow", "av", "PIL", "h5py", "fsspec", "aiohttp"},
     "envs": {"numpy", "mujoco", "PIL"},
     "evaluation": {"numpy", "av", "PIL"},
     "backbones": {"torch", "jaxtyping", "transformers", "tokenizers", "safetensors"},

@@ -13,6 +13,7 @@ import torch
 from volition.config import Contract
 from volition.contract import require_equal
 from volition.data.open import load_episodes, load_spec
+from volition.data.remote import located
 from volition.envs.desk.chains import chains
 from volition.envs.desk.environment import DeskConfig, desk_spec
 from volition.envs.desk.starts import DEMO, NONE
@@ -104,6 +105,7 @@ class one_thread:  # noqa: N801  reads as a verb: `with one_thread():`
 
 
 def _offline(policy: Policy, contract: Contract, path: Path) -> dict[str, Any]:
+    path = located(path)
     ours, theirs = (replace(spec, cameras=()) for spec in (contract.robot, load_spec(path)))  # any picture size will do
     require_equal(ours, theirs, left_name="the checkpoint's robot", right_name=f"that of {path}")
     stride = contract.window.replan_steps
