@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {"records", "contract", "evaluation.batching"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language"},
+    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language", "data.remote"},
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
@@ -63,7 +63,7 @@ MAY_NEED: dict[str, set[str]] = {
     "names": set(),
     "robots": {"numpy", "volition_client"},
     "types": {"torch", "jaxtyping"},
-    "data": {"numpy", "pyarrow", "av", "PIL", "h5py"},
+    "data": {"numpy", "pyarrow", "av", "PIL", "h5py", "fsspec", "aiohttp"},
     "envs": {"numpy", "mujoco", "PIL"},
     "evaluation": {"numpy", "av", "PIL"},
     "serving": {"numpy", "PIL", "msgpack", "starlette", "uvicorn", "zmq", "volition_client"},

@@ -14,6 +14,7 @@ from typing import Any
 
 import tyro
 
+from volition.data.remote_server import RemoteError
 from volition.studies.backbones_command import Backbones
 from volition.studies.commands import Demo, Doctor, evaluate, record
 from volition.studies.data_commands import data
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[words[0]](words[1:])
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept, and the same command goes on from there", status=130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RemoteError) as error:
         _fail(str(error))
     except (RuntimeError, ImportError):
         _fail_without_drawing()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from volition.auxiliary.base import Auxiliary
 from volition.backbones.adapter import Adapter
 from volition.backbones.base import Backbone, Encoded
 from volition.backbones.encoded import extended
+from volition.data.remote import located
 from volition.data.transforms import Transform
 from volition.data.vision_language import load_questions
 from volition.records import Sample, VisionLanguageSample
@@ -46,7 +46,7 @@ class CoTrainingConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def samples(self) -> Sequence[VisionLanguageSample]:
-        return load_questions(Path(self.path))
+        return load_questions(located(self.path))
 
     def build(
         self, backbone: Backbone, *, cameras: tuple[str, ...], transforms: Transform, training: bool

@@ -28,6 +28,7 @@ from volition.data.fingerprint import fingerprint
 from volition.data.lerobot_stage import EpisodeData, LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
 from volition.data.open import detect, load_spec
+from volition.data.remote import located
 from volition.data.spec import spec_to_json
 from volition.records import Episode
 
@@ -72,6 +73,8 @@ def convert(
     ValueError where the format cannot express the dataset or the target was begun from another one; OSError where it
     cannot be written. Damaged episodes are left out, logged and counted.
     """
+    if located(target) != target:
+        raise ValueError(f"{target} must be a folder of this machine: data are read from URLs, not written to them")
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{target} must lie outside of {source}: it would become part of what is read")
     given, storage, tell = load_spec(source), storage or LeRobotConfig(), progress or (lambda *_: None)

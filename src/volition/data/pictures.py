@@ -7,6 +7,7 @@ read_video(path, times) -> frames at those times;  scan_video(path) -> every fra
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -134,7 +135,7 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist but is missing; is the dataset complete?")
     try:
-        with av.open(str(path)) as container:
+        with av.open(os.fspath(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} must hold a video stream, but has none; the file is damaged")
             yield container

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from volition.config import Experiment
 from volition.contract import Camera, RobotSpec
 from volition.data.calvin import SPEC as CALVIN
+from volition.data.remote import located
 from volition.policy import Policy
 from volition.records import Episode
 from volition.studies.training import batches, make_transforms, open_dataset, open_sources, usable_device
@@ -140,7 +140,7 @@ def _norm(values: Iterable[float]) -> float:
 def _data_of(experiment: Experiment) -> tuple[Experiment, Sequence[Episode], RobotSpec, str]:
     """The recipe's data, or noise in its robot's shapes where there is none."""
     data = experiment.data
-    if Path(data.path).is_dir() and data.path:
+    if data.path and located(data.path).exists():
         return experiment, *open_dataset(data), f"data of {data.path}"
     if data.recording is not None:
         robot, whose = data.recording.env.spec, "the recipe's robot"

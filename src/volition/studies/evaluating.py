@@ -12,6 +12,7 @@ import torch
 from volition.config import Contract
 from volition.contract import require_equal
 from volition.data.open import load_episodes, load_spec
+from volition.data.remote import located
 from volition.envs.base import EnvConfig, require_tasks
 from volition.evaluation.chain import chain_trials, compare_chains, score_chains
 from volition.evaluation.episodes import EpisodeResult, Trial, troubles
@@ -187,6 +188,7 @@ class one_thread:  # noqa: N801  reads as a verb: `with one_thread():`
 
 def _offline(subject: Subject, path: Path) -> dict[str, Any]:
     contract = subject.contract
+    path = located(path)
     ours, theirs = (replace(spec, cameras=()) for spec in (contract.robot, load_spec(path)))  # any picture size will do
     require_equal(ours, theirs, left_name="the checkpoint's robot", right_name=f"that of {path}")
     stride = contract.window.replan_steps

@@ -25,6 +25,7 @@ from volition.contract import RobotSpec, require_equal
 from volition.data.fit import Part, unit_range
 from volition.data.mixture import Mixture, Source, match
 from volition.data.open import load_cached, load_spec
+from volition.data.remote import located
 from volition.data.statistics import RunningStatistics
 from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
 from volition.data.windows import Windows
@@ -151,8 +152,8 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def open_dataset(data: DataConfig) -> tuple[Sequence[Episode], RobotSpec]:
-    path = Path(data.path)
-    if not path.is_dir():
+    path = located(data.path)
+    if not path.exists():
         raise ValueError(
             f"data.path={str(path)!r} must be a dataset folder; record one with: volition record desk --out {path}"
         )
@@ -163,7 +164,7 @@ def open_sources(data: DataConfig, robot: RobotSpec) -> list[Source]:
     """The datasets beside the robot's own; ValueError where one does not come to what the robot has."""
     found = []
     for source in data.sources:
-        path = Path(source.path)
+        path = located(source.path)
         adaptation = match(source, load_spec(path), robot, cameras=data.cameras, state=data.state)
         episodes = load_cached(path, reader=source.reader, pictures=data.cache)
         found.append(Source(episodes=episodes, weight=source.weight, adaptation=adaptation))

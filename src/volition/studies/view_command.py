@@ -35,10 +35,12 @@ class View:
     def __call__(self) -> None:
         from volition.data.checks.evidence import read_trace, spread
         from volition.data.open import load_episodes, load_spec
+        from volition.data.remote import located
         from volition.evaluation.films import write_mp4
         from volition.studies.data_view import contact_sheet, film
 
-        episodes, spec = load_episodes(self.path), load_spec(self.path)
+        path = located(self.path)
+        episodes, spec = load_episodes(path), load_spec(path)
         if not 0 <= self.episode < len(episodes):
             raise ValueError(f"episode must be in 0..{len(episodes) - 1}, got {self.episode}")
         episode = episodes[self.episode]
@@ -76,16 +78,18 @@ class Stats:
     def __call__(self) -> None:
         from volition.data.checks.evidence import gather
         from volition.data.open import detect, load_spec
+        from volition.data.remote import located
         from volition.studies.data_view import histograms, page, show, table
 
-        spec = load_spec(self.path)
-        evidence = gather(detect(self.path).load(self.path), spec, max_episodes=self.max_episodes, max_pictured=0)
+        path = located(self.path)
+        spec = load_spec(path)
+        evidence = gather(detect(path).load(path), spec, max_episodes=self.max_episodes, max_pictured=0)
         for complaint in (*evidence.unreadable, *evidence.not_finite):
             tell(f"left out: {complaint}")
         if not evidence.traces:
-            raise ValueError(f"{self.path} must hold an episode that can be read, but none can")
+            raise ValueError(f"{path} must hold an episode that can be read, but none can")
         rows = table(evidence.traces, spec)
-        title = f"{self.path}: actions of {len(evidence.traces)} of {evidence.num_episodes} episodes"
+        title = f"{path}: actions of {len(evidence.traces)} of {evidence.num_episodes} episodes"
         show(rows, title)
         if self.out is not None:
             picture = histograms(evidence.traces, spec)
