@@ -67,7 +67,7 @@ def score_chains(results: Sequence[EpisodeResult]) -> ChainScore:
     for attempt in (attempt for result in results for attempt in result.attempts):
         tried.setdefault(attempt.task, []).append(attempt.success)
     return ChainScore(
-        average_length=bounded_mean(solved, 0, len(reached)),
+        average_length=bounded_mean(solved, 0.0, float(len(reached))),
         lengths=tuple(solved),
         reached=tuple(reached),
         tasks={task: wilson(sum(tried[task]), len(tried[task])) for task in sorted(tried)},
