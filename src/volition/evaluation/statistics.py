@@ -134,7 +134,7 @@ def bootstrap_mean(
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=len(data))
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float], *, most: float = 1.0) -> Difference:
+def paired_difference(first: Sequence[float | int], second: Sequence[float | int], *, most: float = 1.0) -> Difference:
     """What `first` reached minus what `second` reached; entry i of both is the same start.
 
     Outcomes lie in 0..`most`: successes are 0 or 1, chains 0 to 5.
