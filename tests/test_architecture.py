@@ -28,7 +28,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"records", "contract"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language", "data.remote"},
+    "auxiliary": {
+        "records",
+        "types",
+        "backbones",
+        "heads",
+        "data.transforms",
+        "data.vision_language",
+        "data.remote",
+        "data.sampler",
+    },
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
