@@ -31,7 +31,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {"records", "contract", "evaluation.batching"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language", "data.remote"},
+    "auxiliary": {
+        "records",
+        "types",
+        "backbones",
+        "heads",
+        "data.transforms",
+        "data.vision_language",
+        "data.remote",
+        "data.sampler",
+    },
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {

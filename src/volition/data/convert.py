@@ -24,6 +24,7 @@ from volition.data import calvin
 from volition.data import lerobot_layout as layout
 from volition.data.cache import read_numbers, reading, tell_losses
 from volition.data.calvin_write import CalvinWriter, require_same
+from volition.data.episodes import left_out
 from volition.data.fingerprint import fingerprint
 from volition.data.lerobot_stage import EpisodeData, LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
@@ -178,7 +179,11 @@ def _verify(target: Path, episodes: Sequence[Episode], reader: _Reader, exact: b
         raise ValueError(f"{target} must hold the pictures as they were, but {list(lossy)} differ{AGAIN}")
     tell_losses(lost, len(episodes), target)
     return Converted(
-        episodes=len(made), frames=frames, damaged_episodes=len(lost), left_out=reader.left_out, psnr=lossy
+        episodes=len(made),
+        frames=frames,
+        damaged_episodes=len(lost) + left_out(episodes),
+        left_out=reader.left_out,
+        psnr=lossy,
     )
 
 

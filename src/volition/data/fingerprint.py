@@ -28,7 +28,7 @@ def fingerprint(root: Path) -> str:
         if any(part.startswith(".") for part in name.parts):
             continue
         if isinstance(path, RemotePath):
-            digest.update(f"{name.as_posix()}\0{path.version}\0".encode())
+            digest.update(f"{name.as_posix()}\0{state_of(path)}\0".encode())
             continue
         size = path.stat().st_size
         digest.update(f"{name.as_posix()}\0{size}\0".encode())
@@ -38,3 +38,11 @@ def fingerprint(root: Path) -> str:
                 file.seek(max(size - BLOCK, 0))
                 digest.update(file.read(BLOCK))
     return digest.hexdigest()[:32]
+
+
+def state_of(path: Path) -> str:
+    """Another text when the file has been changed, without reading it: as its folder or its server tells."""
+    if isinstance(path, RemotePath):
+        return path.version
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"

@@ -131,9 +131,9 @@ class Server:
             row = self._ask(url, lambda files, place: files.info(place))
         except FileNotFoundError:
             return None
-        if row["type"] == "directory" or str(row.get("url", "")).endswith(
-            "/"
-        ):  # where the web sends one to for a folder
+        # The web sends those who ask for a folder to the same address with a slash; its top has no path at all.
+        is_folder = str(row.get("url", "")).endswith("/") or (self._scheme in WEB and url.count("/") == 2)
+        if is_folder or row["type"] == "directory":
             return Fact(is_folder=True)
         if row.get("size") is None:
             raise RemoteError(f"{url}: the server must say how long a file is (Content-Length), but does not")
