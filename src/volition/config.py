@@ -79,6 +79,7 @@ class DataConfig:
     sources: tuple[SourceConfig, ...] = ()  # datasets beside it, brought to its robot; all else here holds for all
     weight: float = 1.0  # of `path` among them
     blind: bool = False  # cameras blacked out: the control that tells what seeing is worth
+    deaf: bool = False  # instruction withheld: the control that tells what listening is worth
 
 
 @dataclass(frozen=True, kw_only=True)

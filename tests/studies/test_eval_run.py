@@ -17,7 +17,7 @@ from tests.toy import ToyConfig
 from volition.evaluation.rollout import RolloutConfig
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_run import Done, Plan, Share, code_hash, folder_of, merge, run_plan
-from volition.studies.evaluating import score_of, speed_of
+from volition.studies.eval_score import score_of, speed_of
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=2, batch=2, max_steps=30)
 PLAN = Plan(

@@ -24,6 +24,13 @@ class Watcher(Env, Protocol):
     def achieved(self) -> frozenset[str]: ...  # every task that was achieved at some step since `begin`
 
 
+@runtime_checkable
+class Resting(Env, Protocol):
+    """An environment that can say how its robot waits: needed where time passes while a policy thinks."""
+
+    def rest(self) -> np.ndarray: ...  # float32[A]: the action that leaves the robot as it is now
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """What the policy is told to do, and by which of the environment's wordings (taken modulo their number)."""

@@ -203,7 +203,7 @@ class _Rollout:
         past = self._past.setdefault(running.number, _Past())
         past.guilty += lost.guilty
         if past.guilty > self._config.max_repeats:
-            self._end(slot, running, error=f"{lost.reason} (tried {past.guilty} times)")
+            self._end(slot, running, error=f"tried {past.guilty} times: {lost.reason}".strip())
             return
         logger.warning("'%s' begins again: %s", running.trial, lost.reason)
         past.reasons.append(lost.reason.splitlines()[-1].strip() if lost.guilty else f"beside another: {lost.reason}")

@@ -181,7 +181,7 @@ class Merge:
 
     def __call__(self) -> None:
         from volition.studies.eval_run import merge
-        from volition.studies.evaluating import score_of
+        from volition.studies.eval_score import score_of
 
         score = score_of(merge(self.merge))
         tell("\n".join(lines(score)))

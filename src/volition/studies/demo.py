@@ -21,7 +21,7 @@ from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
 from volition.recipes.desk import demo, demo_recording
 from volition.studies.demo_report import build_report
-from volition.studies.evaluating import one_thread
+from volition.studies.eval_subject import one_thread
 from volition.studies.output import write
 from volition.studies.recording import ensure_data
 from volition.studies.report import write_report

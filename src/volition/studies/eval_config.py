@@ -26,6 +26,12 @@ class EvalConfig(Generic[AnyEnv]):
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
     """Tasks for --starts; by default all that the environment has."""
+    probes: bool = False
+    """What does it use? The same starts (--starts, by default 5 of each task) with every sense and action disturbed."""
+    blind_twin: Path | None = None
+    """For --probes: a checkpoint of the same recipe that was trained with --data.blind."""
+    deaf_twin: Path | None = None
+    """For --probes: a checkpoint of the same recipe that was trained with --data.deaf."""
     against: Path | None = None
     """Another checkpoint: evaluated on the same starts, and compared by a paired test."""
     offline: Path | None = None
@@ -52,10 +58,14 @@ class EvalConfig(Generic[AnyEnv]):
     """Packages of yours that the checkpoint's config may name."""
 
     def __post_init__(self) -> None:
-        if not (self.closed_loop or self.offline):
-            raise ValueError("say what to evaluate: --chains N, --starts N, or --offline DATASET")
-        if (self.chains or self.resampled) and (self.starts or self.tasks):
-            raise ValueError("--chains has its own tasks: ask for --starts and --tasks in a call of their own")
+        if not (self.closed_loop or self.probes or self.offline):
+            raise ValueError("say what to evaluate: --chains N, --starts N, --probes, or --offline DATASET")
+        if (self.blind_twin or self.deaf_twin) and not self.probes:
+            raise ValueError("--blind-twin and --deaf-twin are rows of --probes: ask for it too")
+        if self.probes and (self.shard or self.against):
+            raise ValueError("--probes compares whole evaluations of one checkpoint: leave --shard and --against out")
+        if (self.chains or self.resampled) and (self.starts or self.tasks or self.probes):
+            raise ValueError("--chains has its own tasks: ask for --starts, --tasks, --probes in a call of their own")
 
     @property
     def closed_loop(self) -> bool:

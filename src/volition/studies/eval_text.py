@@ -14,6 +14,8 @@ def lines(score: Mapping[str, Any]) -> Iterator[str]:
         yield from _offline(score["offline"])
     if any(name in score for name in ("average_length", "success_rate", "num_finished")):
         yield from scored(score)
+    if "probes" in score:
+        yield from _probes(score["probes"])
     if "resampled" in score:
         yield "Other tasks and initial states, drawn anew"
         yield from scored(score["resampled"])
@@ -90,6 +92,27 @@ def _troubles(score: Mapping[str, Any]) -> Iterator[str]:
     if score["repeated_episodes"]:
         first = score["repeated_episodes"][0]
         yield f"  {len(score['repeated_episodes'])} episodes were begun again, the first: {first['reasons'][0]}"
+
+
+def _probes(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{'':28} {'success':18} change on the same starts"
+    for row in found["rows"]:
+        if "error" in row:
+            yield f"{row['name']:28} could not be tried: {row['error'].strip().splitlines()[-1]}"
+            continue
+        change, rate = row["change"], percent(row["success_rate"], row["success_interval"])
+        low, high = (round(100 * x) for x in change["interval"])
+        points = f"{100 * change['difference']:+.0f} points ({low:+d} to {high:+d}), p = {change['p_value']:.2g}"
+        yield f"{row['name']:28} {rate:18} {points if row['name'] != 'undisturbed' else ''}".rstrip()
+    if found["swap"] is not None:
+        swap = found["swap"]
+        done = percent(swap["commanded_rate"], swap["commanded_interval"])
+        other = percent(swap["original_rate"], swap["original_interval"])
+        yield f"{'told another task':28} {done:18} the one that the start was made for: {other}"
+    yield from (f"  {sentence}" for sentence in found["uses"])
+    for row in found["prove_nothing"]:
+        rate = percent(row["success_rate"], row["success_interval"])
+        yield f"  {row['task']} needs no {row['needs_no']}: {row['shown_by']} {rate}, {row['num_episodes']} times"
 
 
 def _offline(found: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from volition.data.mixture import Mixture, Source, match
 from volition.data.open import load_cached, load_spec
 from volition.data.remote import located
 from volition.data.statistics import RunningStatistics
-from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
+from volition.data.transforms import BlackOut, Chain, Deafen, NormalizeState, Transform, clip_to, make_scale
 from volition.data.windows import Windows
 from volition.names import locate
 from volition.policy import Policy
@@ -191,6 +191,8 @@ def make_transforms(
         parts.append(NormalizeState(scale=make_scale(seen.result(), "mean_std")))
     if experiment.data.blind:
         parts.append(BlackOut())
+    if experiment.data.deaf:
+        parts.append(Deafen())
     return Chain(transforms=tuple(parts))
 
 
