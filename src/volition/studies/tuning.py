@@ -65,7 +65,8 @@ def search(experiment: Experiment, folder: Path, config: TuningConfig) -> list[d
 
 
 def with_rates(experiment: Experiment, rates: Mapping[str, float]) -> Experiment:
-    return replace(experiment, loop=replace(experiment.loop, optim=replace(experiment.loop.optim, **rates)))
+    optim = replace(experiment.loop.optim, lr=rates["lr"], backbone_lr=rates["backbone_lr"])
+    return replace(experiment, loop=replace(experiment.loop, optim=optim))
 
 
 def try_out(experiment: Experiment, folder: Path, share: float) -> float:

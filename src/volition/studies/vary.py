@@ -134,7 +134,8 @@ def parse_value(text: str, hint: Any) -> Any:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError:
         tree = None
-    classes = {kind.__name__: kind for kind in _members(hint) if dataclasses.is_dataclass(kind)}
+    classes: dict[str, Any] = {kind.__name__: kind for kind in _members(hint) if isinstance(kind, type)}
+    classes = {name: kind for name, kind in classes.items() if dataclasses.is_dataclass(kind)}
     if isinstance(tree, ast.Call) and not tree.args:
         kind = _class(ast.unparse(tree.func), classes)
         return kind(**{word.arg: _literal(word.value, classes) for word in tree.keywords if word.arg})
