@@ -93,7 +93,7 @@ def _difference(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str,
     common = sorted(ours.keys() & theirs.keys())
     if not common:
         return None
-    return paired_difference([ours[k] for k in common], [theirs[k] for k in common], groups=[k[1] for k in common])
+    return paired_difference([ours[k] for k in common], [theirs[k] for k in common])
 
 
 def _better(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
