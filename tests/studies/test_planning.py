@@ -81,7 +81,9 @@ def test_four_bits_shrink_the_frozen_weights_alone() -> None:
 
 
 def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
-    narrow = replace(EXPERIMENT, train=TrainableConfig(lora=LoRAConfig(rank=2)))  # beside 32 numbers, 64 are not few
+    deep = TinyPaliGemma(**SMALL | {"vision_layers": 4, "text_layers": 4})  # one layer recomputed saves nothing
+    train = TrainableConfig(lora=LoRAConfig(rank=2))  # beside 32 numbers, 64 are not few
+    narrow = replace(EXPERIMENT, backbone=deep, train=train)
     plans, source = plan(narrow, 1e12, on_gpu=True)
     assert "noise" in source
     assert [one.settings for one in plans] == list(MENU)

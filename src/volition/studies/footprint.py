@@ -5,6 +5,7 @@ a policy --one and two windows, a few steps each--> Footprint: what is fixed, an
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 import weakref
@@ -111,11 +112,14 @@ def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windo
     draw = batches(here, policy, episodes)
     with LiveMemory() as live, FlopCounterMode(display=False) as flops:
         next(train(trainer, draw, replace(loop, num_steps=1)))
+        gc.collect()  # what recomputation leaves behind goes when Python next looks for circles
         live.peak = live.now
         started = flops.get_total_flops()
         next(train(trainer, draw, replace(loop, num_steps=2)))
         counted = flops.get_total_flops() - started
-        kept, peak = live.now, live.peak
+        peak = live.peak
+        gc.collect()
+        kept = live.now
     seconds = []
     for _ in range(TIMED):
         begun = time.perf_counter()
