@@ -41,8 +41,8 @@ from volition.heads import LSTMHeadConfig
 from volition.policy import Policy
 from volition.records import Observation
 from volition.studies.training import load_policy
-from volition.training import checkpoint as checkpoints
 from volition.training.train import LoopConfig, Trainer
+from volition.training.writing import save
 from volition_client import Client
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def make_checkpoint(model: str, folder: Path) -> Path:
     logger.info("%.1f M parameters", sum(p.numel() for p in policy.parameters()) / 1e6)
     contract = Contract(robot=robot, window=experiment.window, transforms=Chain())
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
-    return checkpoints.save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
+    return save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
 
 
 @contextmanager

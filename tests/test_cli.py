@@ -144,7 +144,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_training_leaves_a_run_folder(trained: Path) -> None:
     run = trained / "runs" / "tiny"
     assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == [2, 4]
-    assert {path.name for path in run.iterdir()} == {"config.json", "contract.json", "metrics.jsonl", "checkpoints"}
+    assert {path.name for path in run.iterdir()} == {
+        *("config.json", "contract.json", "metrics.jsonl", "checkpoints", "first_batch.png"),
+    }
     assert {path.name for path in (run / "checkpoints" / "step_4").iterdir()} == {
         *("config.json", "contract.json", "weights.safetensors", "optimizer.safetensors"),
         *("trainer.json", "manifest.json"),

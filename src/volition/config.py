@@ -27,6 +27,7 @@ from volition.heads import AnyHead, LSTMHeadConfig
 from volition.names import locate, suggest
 from volition.policy import Collator, Policy
 from volition.training.freeze import TrainableConfig, make_trainable
+from volition.training.precision import set_precision
 from volition.training.train import LoopConfig
 
 REMOTE_CODE = "transformers_modules"  # the package as which transformers runs code that comes with a model
@@ -78,6 +79,7 @@ class DataConfig:
     task_weights: tuple[tuple[str, float], ...] = ()  # relative to 1
     sources: tuple[SourceConfig, ...] = ()  # datasets beside it, brought to its robot; all else here holds for all
     weight: float = 1.0  # of `path` among them
+    held_out: float = 0.0  # share of the episodes of every task that validates and is not learned from
     blind: bool = False  # cameras blacked out: the control that tells what seeing is worth
     deaf: bool = False  # instruction withheld: the control that tells what listening is worth
 
@@ -95,6 +97,14 @@ class Experiment:
     loop: LoopConfig = field(default_factory=LoopConfig)
     from_scratch: bool = False  # random weights in place of the backbone's own: the control for what pretraining brings
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.data.held_out < 1:
+            raise ValueError(f"data.held_out must be a share, at least 0 and below 1, got {self.data.held_out}")
+        if self.loop.keep_best and not self.data.held_out:
+            raise ValueError(
+                f"loop.keep_best={self.loop.keep_best} needs a validation loss: set data.held_out, to 0.1 say"
+            )
+
     def build(self, robot: RobotSpec, transforms: Transform | None = None, *, pretrained: bool = True) -> Policy:
         """A policy for this robot. `pretrained=False`: for a checkpoint to fill, and then only to act.
 
@@ -109,6 +119,7 @@ class Experiment:
             )
         transforms = transforms or Chain()
         backbone = self.backbone.build(pretrained=pretrained and not self.from_scratch)
+        set_precision(backbone, self.loop.precision)
         state = tuple(robot.state.index(name) for name in self.data.state)
         head = self.head.build(
             backbone,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from volition.auxiliary.base import Auxiliary
 from volition.backbones.base import Adapter, Backbone, Encoded
@@ -50,6 +50,12 @@ class Policy(nn.Module):
         loss = self.head.loss(encoded, batch, target)
         terms = [one.term(self.backbone, encoded, target) for one in self.auxiliary]
         return loss.plus([term for term in terms if term is not None])
+
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        """How many numbers each term of the loss is a mean over (see `Head.counts`); "" for what is not named."""
+        wanted = [(one, target.extras.get(one.name)) for one in self.auxiliary]
+        extra = {f"{one.name}_loss": one.count(found, target) for one, found in wanted if found is not None}
+        return {"": target.mask.sum()} | self.head.counts(target) | extra
 
     def start(self, n: int) -> list[RobotState]:
         """States of `n` robots that have seen nothing."""

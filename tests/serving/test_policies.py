@@ -27,8 +27,8 @@ from volition.records import Confident, Observation
 from volition.serving.config import ServeConfig
 from volition.serving.served import Served
 from volition.serving.server import background
-from volition.training import checkpoint as checkpoints
 from volition.training.train import LoopConfig, Trainer
+from volition.training.writing import save
 from volition_client import ChunkBroker, Client
 
 SIZE = 32
@@ -139,7 +139,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = build(RECURRENT)
     contract = Contract(robot=ROBOT, window=WINDOW, transforms=Chain())
     documents = {"config.json": dump(RECURRENT), "contract.json": dump(contract)}
-    checkpoints.save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
+    save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
     return folder
 
 

@@ -68,6 +68,9 @@ class CoTraining(Auxiliary):
         logits = backbone.encode(wanted.batch).logits(wanted.positions)
         return F.cross_entropy(logits.flatten(0, 1), wanted.ids.flatten(), ignore_index=NOT_SAID)
 
+    def count(self, wanted: Answers, target: Target) -> Tensor:
+        return (wanted.ids != NOT_SAID).sum()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:

@@ -5,8 +5,9 @@ from volition.backbones.fused import FusedBackbone
 from volition.backbones.hub import HubBackbone
 from volition.backbones.packaged import PackagedBackbone
 from volition.backbones.tiny import TinyPaliGemma, TinySmolVLM
+from volition.backbones.tiny_fused import TinyFused
 
-AnyBackbone = TinyPaliGemma | TinySmolVLM | HubBackbone | FusedBackbone | PackagedBackbone | BackboneConfig
+AnyBackbone = TinyPaliGemma | TinySmolVLM | TinyFused | HubBackbone | FusedBackbone | PackagedBackbone | BackboneConfig
 
 __all__ = [
     "Adapter",
@@ -17,6 +18,7 @@ __all__ = [
     "FusedBackbone",
     "HubBackbone",
     "PackagedBackbone",
+    "TinyFused",
     "TinyPaliGemma",
     "TinySmolVLM",
 ]

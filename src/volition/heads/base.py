@@ -29,6 +29,14 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def loss(self, encoded: Encoded, batch: Batch, target: Target) -> Loss: ...
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        """How many numbers each term of `loss` is a mean over, by the term's name.
+
+        What adds up a batch from parts, on one device or several, weighs them by it. A term that is not named is taken
+        as a mean over the steps inside the episodes.
+        """
+        return {}
+
     @abstractmethod
     def start(self) -> Any: ...
 
@@ -99,6 +107,11 @@ class ActionLoss:
             terms.append(Term("binary_loss", masked_mean(bce, counts), self.binary_weight))
             metrics["binary_accuracy"] = masked_mean(((logits > 0) == high).float(), counts)
         return Loss.of(terms, metrics)
+
+    def counts(self, target: Target, space: ActionSpace) -> dict[str, Tensor]:
+        """What each term is a mean over."""
+        dimensions = {"action_loss": space.continuous, "binary_loss": space.binary}
+        return {name: target.counts[..., list(chosen)].sum() for name, chosen in dimensions.items()}
 
     def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         if self.kind == "huber":

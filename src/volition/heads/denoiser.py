@@ -90,6 +90,9 @@ class DenoisingHead(Head):
         error = error.unflatten(0, (self.num_draws, *batch.shape)).mean(0)
         return Loss.of([Term("denoising_loss", masked_mean(error, packed(target.counts, self.space)))], {})
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {"denoising_loss": target.counts.sum()}
+
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.seed)
 

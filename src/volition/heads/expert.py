@@ -77,6 +77,9 @@ class ExpertHead(Head):
         counts = packed(target.counts, self.space)
         return Loss.of([Term("denoising_loss", masked_mean(error.unflatten(0, batch.shape), counts))], {})
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {"denoising_loss": target.counts.sum()}
+
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.config.seed)
 

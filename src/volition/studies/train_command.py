@@ -19,6 +19,8 @@ from volition.studies.progress import Bars
 from volition.studies.recording import ensure_data
 from volition.studies.training import run_training
 from volition.training.metrics import read_metrics
+from volition.training.ranks import joined
+from volition.training.trackers import TrackerName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class TrainCommand:
     """Go on exactly where the run stopped."""
     device: str = "cpu"
     """Where to train: cpu, cuda, cuda:1."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb (each an extra of that name)."""
     json: Path | None = None
     """Write the last line of metrics to this file."""
 
@@ -75,16 +79,25 @@ def parse(name: str, flags: Sequence[str]) -> TrainCommand:
 def execute(command: TrainCommand) -> Path:
     """Record the recipe's demonstrations if they are not there, train, and return the last checkpoint."""
     experiment = command.experiment
-    with Bars() as bars:
-        ensure_data(experiment.data, progress=bars.recording)
+    spread = experiment.loop.distributed
+    with joined(command.device, tensor=spread.tensor, alone=spread.needs_group) as (ranks, device), Bars() as bars:
+        if ranks.first:
+            ensure_data(experiment.data, progress=bars.recording)
+        ranks.barrier()
         checkpoint = run_training(
             experiment,
             command.run,
             resume=command.resume,
-            device=command.device,
-            progress=lambda m: bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}"),
+            device=device,
+            ranks=ranks,
+            trackers=command.trackers,
+            progress=lambda m: (
+                bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}")
+                if ranks.first
+                else None
+            ),
         )
-    if command.json is not None:
+    if command.json is not None and ranks.first:
         lines = read_metrics(command.run / "metrics.jsonl")
         write(command.json, lines[-1] if lines else {})
     return checkpoint
