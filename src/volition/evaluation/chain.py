@@ -80,5 +80,5 @@ def compare_chains(first: Sequence[EpisodeResult], second: Sequence[EpisodeResul
     return paired_difference(
         [one.num_successes for one, _ in both],
         [other.num_successes for _, other in both],
-        most=len(first[0].trial.commands),
+        most=float(len(first[0].trial.commands)),
     )

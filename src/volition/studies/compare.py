@@ -29,7 +29,7 @@ from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
 from volition.policy import Policy
 from volition.records import Episode, Observation
-from volition.studies.evaluating import one_thread
+from volition.studies.eval_subject import one_thread
 from volition.studies.recording import ensure_data
 from volition.studies.screening import screened, stored_batches
 from volition.studies.spread import Engine, spread
