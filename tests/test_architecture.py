@@ -79,7 +79,19 @@ MAY_NEED: dict[str, set[str]] = {
     "config": set(),
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
     "recipes": set(),
-    "studies": {"numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"},
+    "studies": {
+        "numpy",
+        "torch",
+        "jaxtyping",
+        "safetensors",
+        "matplotlib",
+        "PIL",
+        "av",
+        "mujoco",
+        "rich",
+        "tyro",
+        "rerun",
+    },
     "cli": {"tyro"},
 }
 WITHOUT_TORCH = ("records", "contract", "geometry", "action_tokens", "robots", "data", "envs", "evaluation")
