@@ -85,21 +85,8 @@ MAY_NEED: dict[str, set[str]] = {
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
     "recipes": set(),
     "studies": {
-        *(
-            "numpy",
-            "torch",
-            "jaxtyping",
-            "safetensors",
-            "matplotlib",
-            "PIL",
-            "av",
-            "mujoco",
-            "rich",
-            "tyro",
-            "ray",
-            "optuna",
-            "huggingface_hub",
-        ),
+        *("numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"),
+        *("ray", "optuna", "huggingface_hub", "rerun"),
     },
     "cli": {"tyro"},
 }

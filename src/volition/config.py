@@ -75,6 +75,7 @@ class DataConfig:
     transforms: tuple[AnyTransform, ...] = ()  # of actions, in this order, before they are normalised
     cache: PackConfig = field(default_factory=PackConfig)  # how decoded pictures are kept between runs
     normalize: Normalization = "range"  # what becomes -1..1: what the action space declares, or what the data has
+    skip_frames: int = 1  # every n-th frame only is the last of a window: fewer samples that are nearly alike
     balance_tasks: bool = True  # every task the same share of the samples
     task_weights: tuple[tuple[str, float], ...] = ()  # relative to 1
     sources: tuple[SourceConfig, ...] = ()  # datasets beside it, brought to its robot; all else here holds for all

@@ -93,7 +93,8 @@ def join_videos(parts: Sequence[Path], lengths: Sequence[int], path: Path, *, fp
                     offset = round(done / fps / packet.time_base)
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = stream
-                    target.mux(packet)
+                    with _writing(path):
+                        target.mux(packet)
             done += length
 
 
@@ -141,6 +142,15 @@ def _opened(path: Path) -> Iterator[Any]:
             yield container
     except (av.FFmpegError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path} must be a readable video, but {error}; the file is damaged or cut") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A full disk is no damage to what is being read."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _timed(container: Any) -> Iterator[tuple[float, Any]]:

@@ -267,6 +267,7 @@ def make_batches(
         obs_stride=window.obs_stride,
         action_horizon=window.action_horizon,
         future_steps=future_steps(policy.auxiliary),
+        skip_frames=data.skip_frames,
     )
     mixture = Mixture(
         [Source(episodes=episodes, weight=data.weight), *others],

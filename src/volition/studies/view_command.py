@@ -13,22 +13,23 @@ from volition.studies.output import tell, write
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Draw an episode with its actions: a contact sheet (PNG) or a film (MP4).
+    """Draw an episode with its actions: a contact sheet (PNG), a film (MP4), or a recording for rerun's viewer (RRD).
 
     Example:  volition data view runs/demo/data --episode 3 --out episode.png
               volition data view runs/demo/data --episode 3 --out episode.mp4
+              volition data view runs/demo/data --episode 3 --out episode.rrd && rerun episode.rrd
     """
 
     path: tyro.conf.Positional[Path]
     episode: int = 0
     out: Path = Path("episode.png")
-    """What to write: a .png is a contact sheet, an .mp4 a film."""
+    """What to write: a .png is a contact sheet, an .mp4 a film, an .rrd what rerun shows."""
     frames: int = 8
     """Pictures of every camera on a contact sheet."""
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in (".png", ".mp4"):
-            raise ValueError(f"out must end in .png or .mp4, got {str(self.out)!r}")
+        if self.out.suffix not in (".png", ".mp4", ".rrd"):
+            raise ValueError(f"out must end in .png, .mp4 or .rrd, got {str(self.out)!r}")
         if self.frames < 1:
             raise ValueError(f"frames must be at least 1, got {self.frames}")
 
@@ -38,16 +39,19 @@ class View:
         from volition.data.remote import located
         from volition.evaluation.films import write_mp4
         from volition.studies.data_view import contact_sheet, film
+        from volition.studies.rerun_view import write_recording
 
         path = located(self.path)
         episodes, spec = load_episodes(path), load_spec(path)
         if not 0 <= self.episode < len(episodes):
             raise ValueError(f"episode must be in 0..{len(episodes) - 1}, got {self.episode}")
         episode = episodes[self.episode]
-        is_film = self.out.suffix == ".mp4"
-        steps = spread(len(episode), len(episode) if is_film else self.frames)
+        kind = self.out.suffix
+        steps = spread(len(episode), self.frames if kind == ".png" else len(episode))
         trace = read_trace(episode, f"episode {self.episode}", steps)
-        if is_film:
+        if kind == ".rrd":
+            write_recording(trace, spec, self.out)
+        elif kind == ".mp4":
             write_mp4(film(trace, spec), self.out, fps=max(1, round(spec.control_hz)))
         else:
             contact_sheet(trace, spec, steps, self.out)
