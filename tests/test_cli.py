@@ -88,7 +88,7 @@ def test_the_fields_of_an_environment_are_flags(inside: Path, capsys: pytest.Cap
         (("eval", "nowhere", "--starts", "1", "--tasks", "turn_on_lead"), "did you mean 'turn_on_led'?"),
         (("eval", "nowhere", "--chains", "1"), "nowhere must be a checkpoint"),
         (("eval", "nowhere", "--chains", "1", "--shard", "2/1"), "nowhere must be a checkpoint"),
-        (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, --probes, or --offline DATASET"),
+        (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET"),
         (("eval", "nowhere", "--starts", "1", "--deaf-twin", "x"), "are rows of --probes: ask for it too"),
         (("data", "info", "nowhere"), "nowhere must be a dataset folder"),
         (("eval", "nowhere", "--env", "dsek", "--starts", "1"), "no environment 'dsek'; did you mean 'desk'?"),

@@ -70,6 +70,22 @@ class Head(nn.Module, ABC):
 
 
 @runtime_checkable
+class Inpainting(Protocol):
+    """A head that can make chunks of which some is known: those that denoise."""
+
+    def inpaint(
+        self,
+        encoded: Encoded,
+        batch: Batch,
+        states: Sequence[Any],
+        known: Float[Tensor, "B P A"],
+        weights: Float[Tensor, "B P"],
+    ) -> tuple[Float[Tensor, "B H A"], list[Any]]: ...
+
+    # As `Head.predict`; of the first P actions, one of weight 1 is as `known` says, one of weight 0 is free.
+
+
+@runtime_checkable
 class HeadConfig(Protocol):
     """A frozen dataclass that can build its head. Yours needs nothing else to stand in a recipe."""
 

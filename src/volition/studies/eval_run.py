@@ -53,7 +53,7 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """JSON that is equal exactly where results must be."""
-        kept = ("replan_steps", "max_steps", "batch")
+        kept = ("latency", "max_steps", "batch")
         trials = json.dumps([asdict(trial) for trial in self.trials])
         return {
             "name": self.name,
@@ -62,7 +62,10 @@ class Plan:
             "num_trials": len(self.trials),
             "trials": short_hash(trials.encode()),
             "perturbations": dump(self.perturbations),
-            "rollout": {name: getattr(self.rollout, name) for name in kept},
+            "rollout": {
+                "chunking": dump(self.rollout.chunking),
+                **{name: getattr(self.rollout, name) for name in kept},
+            },
             **self.about,
             "versions": {name: version(name) for name in ("volition", "torch", "numpy")},
             "code": code_hash(),

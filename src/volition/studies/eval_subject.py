@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from volition.config import Contract
 from volition.data.transforms import BlackOut, Deafen
 from volition.envs.base import EnvConfig
+from volition.evaluation.chunking import STRATEGIES, AnyChunking
 from volition.evaluation.episodes import Trial
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.rollout import RolloutConfig
 from volition.policy import Policy
+from volition.records import Observation
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
 from volition.studies.training import load_policy
@@ -56,10 +61,13 @@ def make_plan(
     trials: Sequence[Trial],
     name: str,
     perturbations: tuple[Perturbation, ...] = (),
+    how: AnyChunking | None = None,
+    latency: int | None = None,
 ) -> Plan:
-    """`name`: of what is done, for people."""
+    """`name`: of what is done, for people. Chunks are executed as the config says, unless `how` and `latency` do."""
     rollout = RolloutConfig(
-        replan_steps=subject.contract.window.replan_steps,
+        chunking=how or chunking_of(config, subject),
+        latency=latency if latency is not None else latency_of(config, subject),
         max_steps=config.max_steps or env.max_steps,
         space=subject.contract.robot.action_space,
         num_workers=config.workers,
@@ -76,6 +84,35 @@ def make_plan(
         perturbations=perturbations,
         about=about,
     )
+
+
+def chunking_of(config: EvalConfig[Any], subject: Subject) -> AnyChunking:
+    return STRATEGIES[config.chunking](steps=config.replan_steps or subject.contract.window.replan_steps)
+
+
+def latency_of(config: EvalConfig[Any], subject: Subject) -> int:
+    """Control steps that pass while the policy thinks: as told, or as long as one call takes here and now."""
+    if config.latency != "measured":
+        return int(config.latency)
+    return math.ceil(seconds_per_call(subject) * subject.contract.robot.control_hz)
+
+
+def seconds_per_call(subject: Subject, *, count: int = 9) -> float:
+    """The median time of a call for one robot, after two that warm up; what it sees does not matter to it."""
+    robot, draw = subject.contract.robot, np.random.default_rng(0)
+    shapes = {camera.name: (1, camera.height, camera.width, 3) for camera in robot.cameras}
+    seen = Observation(
+        images={name: draw.integers(0, 256, shape, np.uint8) for name, shape in shapes.items()},
+        state=np.zeros((1, len(robot.state)), np.float32),
+        instruction="put the red block into the drawer",
+    )
+    states, seconds = subject.policy.start(1), []
+    with one_thread():
+        for _ in range(count + 2):
+            began = time.perf_counter()
+            _, states = subject.policy.act([seen], states)
+            seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[2:]))
 
 
 def perform(config: EvalConfig[Any], subject: Subject, plan: Plan, say: Say) -> Done:

@@ -16,6 +16,8 @@ def lines(score: Mapping[str, Any]) -> Iterator[str]:
         yield from scored(score)
     if "probes" in score:
         yield from _probes(score["probes"])
+    if "timing" in score:
+        yield from _timing(score["timing"])
     if "resampled" in score:
         yield "Other tasks and initial states, drawn anew"
         yield from scored(score["resampled"])
@@ -113,6 +115,23 @@ def _probes(found: Mapping[str, Any]) -> Iterator[str]:
     for row in found["prove_nothing"]:
         rate = percent(row["success_rate"], row["success_interval"])
         yield f"  {row['task']} needs no {row['needs_no']}: {row['shown_by']} {rate}, {row['num_episodes']} times"
+
+
+def _timing(found: Mapping[str, Any]) -> Iterator[str]:
+    late = sorted({row["latency"] for row in found["rows"]})
+    yield f"{'success, if late by':20}" + "".join(f"{steps:>3} steps          " for steps in late).rstrip()
+    for name in dict.fromkeys(row["chunking"] for row in found["rows"]):
+        cells = {row["latency"]: row for row in found["rows"] if row["chunking"] == name}
+        told = (
+            percent(cell["success_rate"], cell["success_interval"]) if "success_rate" in cell else "-"
+            for cell in (cells[steps] for steps in late)
+        )  # fmt: skip
+        yield f"  {name:18}" + "".join(f"{text:19}" for text in told).rstrip()
+        if reasons := sorted({cell["left_out"] for cell in cells.values() if "left_out" in cell}):
+            yield f"    {reasons[0]}"
+    seconds, hz = found["policy_call_seconds"], found["control_hz"]
+    yield f"  a policy call takes {1000 * seconds:.0f} ms here, {seconds * hz:.1f} control steps of {1000 / hz:.0f} ms"
+    yield f"  plot: {found['plot']}"
 
 
 def _offline(found: Mapping[str, Any]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from volition.studies.eval_run import Plan, Say
 from volition.studies.eval_score import difference, document_of
 from volition.studies.eval_subject import Subject, make_plan, perform
 from volition.studies.probing import probe
+from volition.studies.timing import timing
 
 
 def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share, text: None) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share,
         score |= _closed_loop(config, subjects, say)
     if config.probes:
         score["probes"] = probe(config, subject, config.environment.fit(subject.contract.robot), say)
+    if config.timing:
+        score["timing"] = timing(config, subject, config.environment.fit(subject.contract.robot), say)
     return score
 
 
@@ -58,7 +61,7 @@ def plans(config: EvalConfig[Any], subject: Subject, env: EnvConfig) -> dict[str
     if config.resampled:
         trials = chain_trials(env.chains(config.resampled, config.seed))
         found["resampled"] = make_plan(config, subject, env, trials, f"resampled-{config.resampled}")
-    if config.starts and not config.probes:  # they begin with the same episodes
+    if config.starts and not (config.probes or config.timing):  # which begin with the same episodes
         tasks = config.tasks or env.tasks
         trials = task_trials(tasks, num_starts=config.starts, first_seed=config.seed, scenes=env.scenes)
         found[""] = make_plan(config, subject, env, trials, f"starts-{config.starts}")
