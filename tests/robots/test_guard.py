@@ -73,7 +73,7 @@ def test_a_motion_that_a_space_lacks_is_not_lost_silently() -> None:
     base = ActionSpace(dimensions=(Dimension(name="x", unit="m"), Dimension(name="rz", unit="rad")))
     assert to_chunk([act(x=0.2, rz=0.1, gripper=None)], base).tolist() == [[0.2, 0.1]]
     with pytest.raises(ValueError, match="no y"):
-        to_chunk([RoboAction(translation=(0, 0.1, 0), rotation=(0, 0, 0))], base)
+        to_chunk([RoboAction(translation=(0.0, 0.1, 0.0), rotation=(0.0,) * 3)], base)
 
 
 def test_an_envelope_for_a_spaces_numbers_knows_their_units() -> None:

@@ -165,6 +165,7 @@ def test_the_verb_serves_a_checkpoint_records_and_replays(run: Path, tmp_path: P
         assert process.wait(60) == 0
     finally:
         process.kill()
+        process.wait()
     assert np.allclose(np.stack(answers), np.stack(in_process(build(RECURRENT), messages)), rtol=0, atol=1e-5)
     found = tmp_path / "replay.json"
     replayed = [*volition, "--replay", str(tmp_path / "requests"), "--json", str(found)]
