@@ -82,7 +82,8 @@ def test_four_bits_shrink_the_frozen_weights_alone() -> None:
 
 def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
     train = TrainableConfig(lora=LoRAConfig(rank=2))  # beside 32 numbers, 64 are not few
-    narrow = replace(EXPERIMENT, train=train)
+    deep = TinyPaliGemma(**SMALL | {"vision_layers": 4, "text_layers": 4})  # one layer recomputed saves nothing
+    narrow = replace(EXPERIMENT, backbone=deep, train=train)
     plans, source = plan(narrow, 1e12, on_gpu=True)
     assert "noise" in source
     assert [one.settings for one in plans] == list(MENU)
@@ -91,6 +92,7 @@ def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
     assert (best.settings, best.flags) == (MENU[0], [])
     by_name = {one.settings.name: one.footprint for one in plans}
     assert by_name["LoRA"].trained < 0.6 * by_name["all weights"].trained
+    assert by_name["all weights, all layers recomputed"].window_bytes < 0.8 * by_name["all weights"].window_bytes
     assert chosen([replace(one, part=0) for one in plans]) is None
 
 
