@@ -154,6 +154,9 @@ class Collator:
         return _stack(encoded), torch.from_numpy(weights)
 
     def batch(self, observations: Sequence[Observation]) -> Batch:
+        for observation in observations:
+            if missing := [camera for camera in self.cameras if camera not in observation.images]:
+                raise ValueError(f"an observation must have the cameras {missing}, and has {[*observation.images]}")
         seen = [self.transforms.observe(o) for o in observations]
         steps = len(seen[0].state)
         rows_each, steps_each = (1, steps) if self.interleaved else (steps, 1)

@@ -1,6 +1,6 @@
 """Vision-language models as bodies of policies."""
 
-from volition.backbones.base import Adapter, Backbone, BackboneConfig, Encoded
+from volition.backbones.base import Adapter, Backbone, BackboneConfig, Checked, Encoded
 from volition.backbones.fused import FusedBackbone
 from volition.backbones.hub import HubBackbone
 from volition.backbones.packaged import PackagedBackbone
@@ -14,6 +14,7 @@ __all__ = [
     "AnyBackbone",
     "Backbone",
     "BackboneConfig",
+    "Checked",
     "Encoded",
     "FusedBackbone",
     "HubBackbone",

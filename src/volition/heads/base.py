@@ -94,6 +94,13 @@ class HeadConfig(Protocol):
     ) -> Head: ...
 
 
+@runtime_checkable
+class SpaceChecked(Protocol):
+    """A `HeadConfig` that cannot express everything, and can tell so (ValueError) without a backbone."""
+
+    def check(self, space: ActionSpace, *, horizon: int) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionLoss:
     """Mean over what counts of the target: `kind` on continuous dimensions + `binary_weight` * BCE on binary ones.

@@ -12,7 +12,9 @@ from typing import Annotated
 import tyro
 
 from volition import recipes
-from volition.config import Experiment
+from volition.config import DataConfig, Experiment
+from volition.contract import RobotSpec
+from volition.data.open import load_spec
 from volition.names import locate, suggest
 from volition.studies.output import write
 from volition.studies.progress import Bars
@@ -66,14 +68,26 @@ def find_recipe(name: str) -> tuple[Experiment, str]:
 
 
 def parse(name: str, flags: Sequence[str]) -> TrainCommand:
+    """The command, if its model and its robot can be what the recipe says; ValueError before anything takes time."""
     experiment, description = find_recipe(name)
-    return tyro.cli(
+    command = tyro.cli(
         tyro.conf.AvoidSubcommands[TrainCommand],
         default=TrainCommand(experiment=experiment, run=Path("runs") / name.rpartition(":")[2]),
         args=flags,
         prog=f"volition train {name}",
         description=description,
     )
+    if (robot := known_robot(command.experiment.data)) is not None:
+        command.experiment.check(robot)
+    return command
+
+
+def known_robot(data: DataConfig) -> RobotSpec | None:
+    """Of the environment that is recorded, or of the dataset; None where there is neither."""
+    if data.recording is not None:  # the dataset may be there in part only
+        return data.recording.env.spec
+    path = Path(data.path)
+    return load_spec(path) if data.path and path.is_dir() else None
 
 
 def execute(command: TrainCommand) -> Path:
