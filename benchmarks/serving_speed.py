@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/serving_speed.py overhead [--model tiny|70m] [--requests 300]
     OMP_NUM_THREADS=1 python benchmarks/serving_speed.py soak [--sessions 32] [--hz 10] [--seconds 600] [--fixed]
 
-overhead: one robot. The same observation goes to the policy in this process and, over a socket, to a server in another
-process, in turn; the figure is the difference of the medians of each pair.
+overhead: one robot. The same observation goes to the policy in this process and, over a socket, to a server in
+another process, in turn; the figure is the median of the differences. Beside it the processor time that both processes
+spent on a request, less the policy's own: on a machine where others work, waiting is not the server's.
 
 soak: every robot is a thread of another process, asks at its rate with a new observation each time (LSTM head, tiny
 model), and sends on when its period has passed. Counted are requests that were not answered, answers that came late,
@@ -40,8 +41,8 @@ from volition.heads import LSTMHeadConfig
 from volition.policy import Policy
 from volition.records import Observation
 from volition.studies.training import load_policy
-from volition.training import checkpoint as checkpoints
 from volition.training.train import LoopConfig, Trainer
+from volition.training.writing import save
 from volition_client import Client
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def make_checkpoint(model: str, folder: Path) -> Path:
     logger.info("%.1f M parameters", sum(p.numel() for p in policy.parameters()) / 1e6)
     contract = Contract(robot=robot, window=experiment.window, transforms=Chain())
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
-    return checkpoints.save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
+    return save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
 
 
 @contextmanager
@@ -109,17 +110,20 @@ def overhead(model: str, requests: int) -> None:
         checkpoint = make_checkpoint(model, Path(folder))
         policy, _ = load_policy(checkpoint)
         states, rng = policy.start(1), np.random.default_rng(0)
-        with server(checkpoint) as (url, _), Client(url, patience=60, request_seconds=60) as client:
-            here, there = [], []
+        with server(checkpoint) as (url, process), Client(url, patience=60, request_seconds=60) as client:
+            here, there, spent = [], [], []
             for i in range(WARM_UP + requests):
                 message = look(rng, SIZES[model])
-                started = time.perf_counter()
+                worked, started = time.process_time(), time.perf_counter()
                 _, states = policy.act([observe(message)], states)
-                between = time.perf_counter()
+                between, alone, before = time.perf_counter(), time.process_time(), cpu_seconds(process)
                 client.infer(message)
                 if i >= WARM_UP:
+                    both = time.process_time() - alone + cpu_seconds(process) - before
+                    spent.append(1e3 * (both - (alone - worked)))
                     here.append(1e3 * (between - started))
                     there.append(1e3 * (time.perf_counter() - between))
+    logger.info("processor time of a request beside the policy's own: mean %.2f ms", statistics.mean(spent))
     for name, times in (("in process", here), ("served", there)):
         logger.info(
             "%-10s p50 %6.2f ms   p99 %6.2f ms", name, statistics.median(times), np.quantile(times, 0.99)
@@ -204,6 +208,12 @@ def watch(process: int, robots: list[Robot]) -> list[float]:
             found.append(resident_mib(process))
         time.sleep(0.2)
     return found
+
+
+def cpu_seconds(process: int) -> float:
+    """Of user and system, in steps of the kernel's clock; exact in the mean over many requests."""
+    parts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(process: int) -> float:

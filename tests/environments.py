@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from tests.envs.calvin.tools import require_clones
 from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.records import Env, Observation, Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Case:
     shown: tuple[str, ...]
     starts: int = 2
     known: int | None = None
+    still: float = 1e-3  # how much any entry of the state may change in a third of a second while the robot rests
 
 
 def toy() -> Case:
@@ -43,3 +47,34 @@ def calvin() -> Case:
 
 # name -> what makes the case; it calls `pytest.skip` with the reason where the simulator is not here
 CASES: dict[str, Callable[[], Case]] = {"toy": toy, "desk": desk, "calvin": calvin}
+
+
+def first_start(case: Case, seed: int = 3, number: int = 0) -> Start:
+    return Start(seed=seed, tasks=(case.shown[number],), scene=case.config.scenes[0])
+
+
+def actions(case: Case, count: int, seed: int = 0) -> np.ndarray:
+    """float32[count, A], within the declared ranges."""
+    space = case.config.spec.action_space
+    low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
+    drawn = np.random.default_rng(seed).uniform(low, high, (count, space.dim))
+    binary = list(space.binary)
+    drawn[:, binary] = np.where(drawn[:, binary] > ((low + high) / 2)[binary], high[binary], low[binary])
+    return drawn.astype(np.float32)
+
+
+def same(left: Observation, right: Observation) -> bool:
+    """Equal to the bit."""
+    pictures = all(np.array_equal(left.images[name], right.images[name]) for name in {*left.images, *right.images})
+    return pictures and np.array_equal(left.state, right.state) and left.instruction == right.instruction
+
+
+def play(env: Env, start: Start, taken: np.ndarray, *, look: bool = True) -> list[Observation]:
+    env.reset(start)
+    env.begin(start.tasks[0])
+    seen = []
+    for action in taken:
+        if look:
+            seen.append(env.observe("now"))
+        env.step(action)
+    return [*seen, env.observe("now")]

@@ -31,7 +31,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {"records", "contract", "evaluation.batching"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language"},
+    "auxiliary": {
+        "records",
+        "types",
+        "backbones",
+        "heads",
+        "data.transforms",
+        "data.vision_language",
+        "data.remote",
+        "data.sampler",
+    },
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
@@ -63,7 +72,7 @@ MAY_NEED: dict[str, set[str]] = {
     "names": set(),
     "robots": {"numpy", "volition_client"},
     "types": {"torch", "jaxtyping"},
-    "data": {"numpy", "pyarrow", "av", "PIL", "h5py"},
+    "data": {"numpy", "pyarrow", "av", "PIL", "h5py", "fsspec", "aiohttp"},
     "envs": {"numpy", "mujoco", "PIL", "yaml", "pybullet", "omegaconf", "calvin_env"},
     "evaluation": {"numpy", "av", "PIL"},
     "serving": {"numpy", "PIL", "msgpack", "starlette", "uvicorn", "zmq", "volition_client"},
@@ -71,11 +80,14 @@ MAY_NEED: dict[str, set[str]] = {
     "heads": {"torch", "jaxtyping", "tokenizers", "diffusers"},
     "auxiliary": {"numpy", "torch", "jaxtyping", "transformers"},
     "policy": {"numpy", "torch"},
-    "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes"},
+    "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes", "trackio", "wandb"},
     "config": set(),
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
     "recipes": set(),
-    "studies": {"numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"},
+    "studies": {
+        *("numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"),
+        *("ray", "optuna", "huggingface_hub", "rerun"),
+    },
     "cli": {"tyro"},
 }
 WITHOUT_TORCH = (

@@ -9,6 +9,7 @@ import pytest
 from tests.evaluation.worlds import TASKS, Lazy, Seeker, WatchedWorld
 from tests.toy import Toy, ToyConfig
 from volition.evaluation.batching import FixedBatch, rows_are_independent
+from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import Command, EpisodeResult, Trial
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
@@ -35,7 +36,7 @@ def test_a_policy_that_looks_succeeds_and_one_that_does_not_fails() -> None:
 
 @pytest.mark.parametrize("replan_steps", [1, 3, 4])
 def test_results_are_those_of_a_plain_loop(replan_steps: int) -> None:
-    config = dataclasses.replace(HERE, replan_steps=replan_steps, max_steps=3)
+    config = dataclasses.replace(HERE, chunking=Execute(steps=replan_steps), max_steps=3)
     results = evaluate(Seeker(), ToyConfig(), TRIALS, config)
     assert len({r.success for r in results}) == 2, "three steps must be enough for some and not for others"
     for result in results:
@@ -132,15 +133,15 @@ def test_some_of_the_trials_become_what_they_are_among_all() -> None:
 
 
 def test_how_often_the_policy_was_asked_is_counted() -> None:
-    results = evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, replan_steps=3))
+    results = evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, chunking=Execute(steps=3)))
     assert all(a.num_calls == -(-a.num_steps // 3) for r in results for a in r.attempts)
 
 
 def test_wrong_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="replan_steps must be at least 1, got 0"):
-        RolloutConfig(replan_steps=0)
-    with pytest.raises(ValueError, match="replan_steps=9 must not exceed the 4 actions"):
-        evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, replan_steps=9))
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        RolloutConfig(chunking=Execute(steps=0))
+    with pytest.raises(ValueError, match="steps=9 need chunks of 9 actions or more, and this policy's have 4"):
+        evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, chunking=Execute(steps=9)))
     with pytest.raises(ValueError, match="at least one trial"):
         evaluate(Seeker(), ToyConfig(), [], HERE)
     with pytest.raises(ValueError, match=r"B states for B=4"):

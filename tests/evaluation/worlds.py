@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.toy import COLOURS, REACHED, STEP, TASKS, Toy
+from tests.toy import COLOURS, REACHED, STEP, TASKS, Toy, ToyConfig
 from volition.records import Env, Observation, Start
 
 
@@ -70,6 +70,24 @@ class UnrepeatableToy(Toy):
         before = self.position.copy()
         super().reset(start)
         self.position = self.position + (0.5 if np.any(before) else 0.0)
+
+
+class Restless(Toy):
+    """Does not say how its robot waits, nor which tasks were done."""
+
+    rest = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestlessConfig(ToyConfig):
+    def make(self) -> Toy:
+        return Restless()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedConfig(ToyConfig):
+    def make(self) -> Toy:
+        return WatchedToy()
 
 
 @dataclass(frozen=True)
@@ -142,4 +160,6 @@ class Lazy(Seeker):
         return np.zeros((self.horizon, 2))
 
 
-__all__ = ["TASKS", "BrokenWorld", "Lazy", "Seeker", "UnrepeatableWorld", "WatchedWorld"]
+__all__ = [
+    "TASKS", "BrokenWorld", "Lazy", "RestlessConfig", "Seeker", "UnrepeatableWorld", "WatchedConfig", "WatchedWorld",
+]  # fmt: skip

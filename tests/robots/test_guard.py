@@ -44,7 +44,7 @@ def test_a_twist_is_the_guarded_steps() -> None:
 
 def test_a_trajectory_stays_in_the_box_and_a_hold_keeps_the_gripper() -> None:
     guard = RoboGuard(SafetyLimits(KEEP, high=(0.05, *[None] * 5)), HZ)
-    safe, found = guard.trajectory([act(x=0.02, gripper=-1.0, prediction_horizon=4 - i) for i in range(4)], (0, 0, 0))
+    safe, found = guard.trajectory([act(x=0.02, gripper=-1.0, prediction_horizon=4 - i) for i in range(4)], (0.0,) * 3)
     assert sum(action.translation[0] for action in safe) == pytest.approx(0.05)
     assert {one.kind for one in found} == {"workspace"}
     assert [action.prediction_horizon for action in safe] == [4, 3, 2, 1]
@@ -73,7 +73,7 @@ def test_a_motion_that_a_space_lacks_is_not_lost_silently() -> None:
     base = ActionSpace(dimensions=(Dimension(name="x", unit="m"), Dimension(name="rz", unit="rad")))
     assert to_chunk([act(x=0.2, rz=0.1, gripper=None)], base).tolist() == [[0.2, 0.1]]
     with pytest.raises(ValueError, match="no y"):
-        to_chunk([RoboAction(translation=(0, 0.1, 0), rotation=(0, 0, 0))], base)
+        to_chunk([RoboAction(translation=(0.0, 0.1, 0.0), rotation=(0.0,) * 3)], base)
 
 
 def test_an_envelope_for_a_spaces_numbers_knows_their_units() -> None:

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import websockets.exceptions
 from PIL import Image
 
 from tests.serving.robots import HORIZON, Recalling, expected, look, served
 from volition.serving.config import ServeConfig
 from volition.serving.server import Running, background
-from volition_client import Client, pack, unpack
+from volition_client import Client, ServerError, pack, unpack
 
 
 def png(image: np.ndarray, kind: str = "PNG") -> str:
@@ -189,7 +188,7 @@ def test_without_a_token_nothing_but_health_and_pages(guarded: Running) -> None:
             status, answer = ask(url + path, headers=headers)
             assert (status, answer["error"]["type"]) == (401, "unauthorized")
         assert ask(url + path, headers=bearer("first-secret-0123456"))[0] == 200
-    with pytest.raises(websockets.exceptions.InvalidStatus, match="401"):
+    with pytest.raises(ServerError, match="unauthorized: this server wants a token"):
         Client(guarded.addresses.websocket)
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.serving.process import Process, wait_until
 from tests.serving.robots import ROBOT, Recalling, expected, look, served
 from tests.serving.test_http import ask
 from volition.serving.config import ServeConfig
@@ -26,51 +23,11 @@ from volition.serving.server import background
 from volition.serving.sessions import SessionLimits
 from volition_client import Client, ConnectionLostError, ServerError
 
-PROGRAM = """
-import asyncio, sys, time
-from pathlib import Path
-from tests.serving.robots import Recalling, served
-from volition.serving.config import ServeConfig
-from volition.serving.server import Server
-port, file, seconds = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-server = Server(served(Recalling(seconds=seconds)), ServeConfig(port=port), load=served)
-asyncio.run(server.serve(lambda found: file.write_text(found.websocket)))
-"""
-
-
-class Process:
-    """A server in a process of its own, to be signalled and killed."""
-
-    def __init__(self, folder: Path, port: int = 0, seconds: float = 0.0):
-        file = folder / f"address-{time.monotonic_ns()}"
-        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        command = [sys.executable, "-c", PROGRAM, str(port), str(file), str(seconds)]
-        self.process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True
-        )
-        wait_until(lambda: (file.exists() and bool(file.read_text())) or self.process.poll() is not None)
-        assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
-        self.url = file.read_text()
-        self.port = int(self.url.rpartition(":")[2])
-
-    def end(self, number: int) -> tuple[int, str]:
-        """Exit status and what it logged."""
-        self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=60)
-        return self.process.returncode, said
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
 
 def test_sigterm_answers_what_is_under_way_and_refuses_the_rest(tmp_path: Path) -> None:
     server = Process(tmp_path, seconds=0.5)
     answers: list[Any] = []
-    with Client(server.url, patience=0.3) as client:
+    with Client(server.url, patience=60) as client:
         thread = threading.Thread(target=lambda: answers.append(client.infer(look(1))))
         thread.start()
         time.sleep(0.2)
@@ -78,8 +35,8 @@ def test_sigterm_answers_what_is_under_way_and_refuses_the_rest(tmp_path: Path) 
         thread.join()
         assert status == 0, said
         assert np.array_equal(answers[0]["actions"], expected([look(1)])[0])
-        with pytest.raises(ConnectionLostError, match="is the server running there"):
-            client.infer(look(2))
+    with pytest.raises(ConnectionLostError, match="is the server running there"):
+        Client(server.url, patience=0.3)
 
 
 @pytest.mark.slow

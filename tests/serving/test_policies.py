@@ -27,8 +27,8 @@ from volition.records import Confident, Observation
 from volition.serving.config import ServeConfig
 from volition.serving.served import Served
 from volition.serving.server import background
-from volition.training import checkpoint as checkpoints
 from volition.training.train import LoopConfig, Trainer
+from volition.training.writing import save
 from volition_client import ChunkBroker, Client
 
 SIZE = 32
@@ -139,7 +139,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = build(RECURRENT)
     contract = Contract(robot=ROBOT, window=WINDOW, transforms=Chain())
     documents = {"config.json": dump(RECURRENT), "contract.json": dump(contract)}
-    checkpoints.save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
+    save(folder, Trainer.create(policy, LoopConfig()), documents, keep_last=1)
     return folder
 
 
@@ -165,6 +165,7 @@ def test_the_verb_serves_a_checkpoint_records_and_replays(run: Path, tmp_path: P
         assert process.wait(60) == 0
     finally:
         process.kill()
+        process.wait()
     assert np.allclose(np.stack(answers), np.stack(in_process(build(RECURRENT), messages)), rtol=0, atol=1e-5)
     found = tmp_path / "replay.json"
     replayed = [*volition, "--replay", str(tmp_path / "requests"), "--json", str(found)]

@@ -14,10 +14,11 @@ import pytest
 
 from tests.evaluation.worlds import TASKS, BrokenWorld, Seeker
 from tests.toy import ToyConfig
+from volition.evaluation.chunking import Execute
 from volition.evaluation.rollout import RolloutConfig
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_run import Done, Plan, Share, code_hash, folder_of, merge, run_plan
-from volition.studies.evaluating import score_of, speed_of
+from volition.studies.eval_score import score_of, speed_of
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=2, batch=2, max_steps=30)
 PLAN = Plan(
@@ -121,7 +122,7 @@ def test_whatever_may_change_a_result_has_a_folder_of_its_own(tmp_path: Path, mo
         replace(PLAN, trials=PLAN.trials[:-1]),
         replace(PLAN, trials=task_trials(TASKS, num_starts=4, first_seed=11)),
         replace(PLAN, rollout=replace(HERE, max_steps=31)),
-        replace(PLAN, rollout=replace(HERE, replan_steps=2)),
+        replace(PLAN, rollout=replace(HERE, chunking=Execute(steps=2))),
         replace(PLAN, rollout=replace(HERE, batch=4)),
         replace(PLAN, about={"checkpoint": "another"}),
     ]

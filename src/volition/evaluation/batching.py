@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.records import Actor, Observation
+from volition.records import Actor, Inpainter, Observation, Settled
 
 SLACK = 1e-5  # share of a dimension's range by which rounding may carry an action out of it
 
@@ -24,14 +24,24 @@ class FixedBatch:
         self._actor = actor
         self.size = size
 
-    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
-        """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states."""
+    def act(
+        self, observations: Sequence[Observation], states: Sequence[Any], settled: Sequence[Settled | None] = ()
+    ) -> tuple[np.ndarray, list[Any]]:
+        """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states.
+
+        Where something is `settled`, the actor is an `Inpainter`.
+        """
         rows = len(observations)
         assert 1 <= rows <= self.size, f"{rows} rows do not fit a batch of {self.size}"
         assert len(states) == rows, f"{rows} observations, but {len(states)} states"
         missing = self.size - rows
         filled = [*observations, *[observations[0]] * missing]
-        chunks, after = self._actor.act(filled, [*states, *(self._actor.start(missing) if missing else [])])
+        remembered = [*states, *(self._actor.start(missing) if missing else [])]
+        if any(one is not None for one in settled):
+            assert isinstance(self._actor, Inpainter), "only such an actor is told what is settled"
+            chunks, after = self._actor.act_on(filled, remembered, [*settled, *[None] * missing])
+        else:
+            chunks, after = self._actor.act(filled, remembered)
         shape = np.shape(chunks)
         if len(shape) != 3 or len(chunks) != self.size or len(after) != self.size:
             raise NotChunksError(

@@ -24,6 +24,13 @@ class Watcher(Env, Protocol):
     def achieved(self) -> frozenset[str]: ...  # every task that was achieved at some step since `begin`
 
 
+@runtime_checkable
+class Resting(Env, Protocol):
+    """An environment that can say how its robot waits: needed where time passes while a policy thinks."""
+
+    def rest(self) -> np.ndarray: ...  # float32[A]: the action that leaves the robot as it is now
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """What the policy is told to do, and by which of the environment's wordings (taken modulo their number)."""
@@ -125,6 +132,18 @@ def judged(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
         reason = f"; the first, '{results[0].trial}': {results[0].error}" if results else ""
         raise ValueError(f"there must be an episode that could be judged, got none of {len(results)}{reason}")
     return found
+
+
+def paired(
+    first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]
+) -> list[tuple[EpisodeResult, EpisodeResult]]:
+    """Results of the same trials, where both could be judged. ValueError where the trials are not the same."""
+    if len(first) != len(second):
+        raise ValueError(f"compared results must belong to the same trials, got {len(first)} and {len(second)}")
+    for one, other in zip(first, second):
+        if one.trial != other.trial:
+            raise ValueError(f"compared results must belong to the same trials, got '{one.trial}' and '{other.trial}'")
+    return [(one, other) for one, other in zip(first, second) if not (one.error or other.error)]
 
 
 def troubles(results: Sequence[EpisodeResult]) -> dict[str, Any]:

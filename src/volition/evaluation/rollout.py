@@ -22,10 +22,11 @@ import numpy as np
 
 from volition.contract import ActionSpace
 from volition.evaluation.batching import FixedBatch, NotChunksError, rows_are_independent, what_is_wrong
+from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
 from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
 from volition.evaluation.slot import Begin, Film, Moment, Play
 from volition.evaluation.workers import EnvFactory, Lost, Pool, open_pool
-from volition.records import Actor, Observation
+from volition.records import Actor, Inpainter, Observation
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,10 @@ Hear = Callable[[int, EpisodeResult], None]  # number of the trial, what became 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """How episodes are run. Only `replan_steps`, `max_steps`, `space` and `batch` may change a result."""
+    """How episodes are run. Only the first four and `batch` may change a result."""
 
-    replan_steps: int = 1  # actions of a chunk that are executed before the policy is asked again
+    chunking: AnyChunking = Execute(steps=1)  # noqa: RUF009  frozen
+    latency: int = 0  # control steps that pass in the world while the policy thinks
     max_steps: int = 360  # a command that is not done after so many steps has failed
     space: ActionSpace | None = None  # an action outside of it is an error; None: actions need only be finite
     num_workers: int = 2  # processes; 0: everything in this one
@@ -47,8 +49,8 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         least = {
-            **{"replan_steps": 1, "max_steps": 1, "num_workers": 0, "slots_per_worker": 1, "batch": 1},
-            "max_repeats": 0,
+            **{"max_steps": 1, "num_workers": 0, "slots_per_worker": 1, "batch": 1},
+            **{"latency": 0, "max_repeats": 0},
         }
         for name, low in least.items():
             if getattr(self, name) < low:
@@ -94,6 +96,8 @@ class _Running:
     number: int
     trial: Trial
     state: Any = None
+    player: Player | None = None
+    rest: np.ndarray | None = None
     instruction: str = ""
     observation: Observation | None = None
     actions: list[np.ndarray] = field(default_factory=list)  # executed under the present command
@@ -115,6 +119,11 @@ class _Rollout:
 
     def __init__(self, actor: Actor, pool: Pool, trials: Sequence[Trial], config: RolloutConfig, on_result: Hear):
         self._actor, self._pool, self._trials, self._config, self._on_result = actor, pool, trials, config, on_result
+        if isinstance(config.chunking, RealTime) and not (isinstance(actor, Inpainter) and actor.continues):
+            raise ValueError(
+                "real-time chunking needs a head that can continue what is settled, which those that denoise can: "
+                "flow, diffusion, expert"
+            )
         self._waiting: deque[int] = deque()
         self._running: dict[int, _Running] = {}
         self._ready: deque[int] = deque()  # slots that wait for the policy
@@ -174,6 +183,7 @@ class _Rollout:
     def _begin(self, slot: int, running: _Running) -> None:
         """The next command, for a policy that remembers nothing."""
         (running.state,) = self._actor.start(1)
+        running.player = self._config.chunking.begin(self._config.space, self._config.latency)
         running.actions, running.calls = [], 0
         self._pool.send(slot, Begin(trial=running.trial, index=len(running.attempts)))
 
@@ -188,7 +198,7 @@ class _Rollout:
             running.actions.extend(running.planned[: reply.num_executed])
             running.planned = None
         if reply.observation is not None:
-            running.observation = reply.observation
+            running.observation, running.rest = reply.observation, reply.rest
             self._ready.append(slot)
         else:
             self._end_attempt(slot, running, reply)
@@ -203,7 +213,7 @@ class _Rollout:
         past = self._past.setdefault(running.number, _Past())
         past.guilty += lost.guilty
         if past.guilty > self._config.max_repeats:
-            self._end(slot, running, error=f"{lost.reason} (tried {past.guilty} times)")
+            self._end(slot, running, error=f"tried {past.guilty} times: {lost.reason}".strip())
             return
         logger.warning("'%s' begins again: %s", running.trial, lost.reason)
         past.reasons.append(lost.reason.splitlines()[-1].strip() if lost.guilty else f"beside another: {lost.reason}")
@@ -241,26 +251,22 @@ class _Rollout:
         slots = [self._ready.popleft() for _ in range(min(policy.size, len(self._ready)))]
         rows = [self._running[slot] for slot in slots]
         observations = [row.observation for row in rows if row.observation is not None]
+        players = [row.player for row in rows if row.player is not None]
         try:
-            chunks, states = policy.act(observations, [row.state for row in rows])
+            chunks, states = policy.act(observations, [row.state for row in rows], [p.settled() for p in players])
         except NotChunksError as error:
             for slot, row in zip(slots, rows):
                 self._end(slot, row, error=str(error))
             return
-        if chunks.shape[1] < self._config.replan_steps:
-            raise ValueError(
-                f"replan_steps={self._config.replan_steps} must not exceed the {chunks.shape[1]} actions of a chunk"
-            )
-        for slot, row, chunk, state in zip(slots, rows, chunks, states):
+        for slot, row, player, chunk, state in zip(slots, rows, players, chunks, states):
             row.state = state
             row.calls += 1
-            self._play(slot, row, chunk)
+            if wrong := what_is_wrong(chunk, self._config.space):
+                self._end(slot, row, error=wrong)
+            else:
+                self._play(slot, row, player.take(np.asarray(chunk, np.float32), row.rest))
 
-    def _play(self, slot: int, row: _Running, chunk: np.ndarray) -> None:
+    def _play(self, slot: int, row: _Running, actions: np.ndarray) -> None:
         left = self._config.max_steps - len(row.actions)
-        planned = np.asarray(chunk[: min(self._config.replan_steps, left)], np.float32)
-        if wrong := what_is_wrong(planned, self._config.space):
-            self._end(slot, row, error=wrong)
-            return
-        row.planned = planned
-        self._pool.send(slot, Play(trial=row.trial, actions=planned, last=len(planned) == left))
+        row.planned = actions[:left]
+        self._pool.send(slot, Play(trial=row.trial, actions=row.planned, last=len(actions) >= left))

@@ -174,7 +174,9 @@ class Workers:
         replies: list[tuple[int, Reply]] = []
         for number in busy:
             if time.monotonic() >= self._deadline(number):
-                reason = f"the environment was silent for patience_seconds={self._patience:g}; raise it if it is slow"
+                waited = f"patience_seconds={self._patience:g}; raise it if it is slow"
+                doing = "was silent for" if self._crew[number].made else "was not made within"
+                reason = f"the environment {doing} {waited}"
                 replies += self._replace(number, reason)
         return replies
 

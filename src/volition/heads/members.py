@@ -25,6 +25,13 @@ class MembersHead(Head):
         super().__init__()
         self.members, self.space = cast(Sequence[Head], nn.ModuleList(members)), space
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {
+            f"member{i}_{name}": count
+            for i, member in enumerate(self.members)
+            for name, count in member.counts(target).items()
+        }
+
     def start(self) -> tuple[Any, ...]:
         return tuple(member.start() for member in self.members)
 
@@ -67,9 +74,15 @@ def build_members(
 
 
 def average(losses: Sequence[Loss]) -> Loss:
-    """The members' mean loss, and the metrics of each under its number."""
-    metrics = {f"member{i}_{name}": value for i, loss in enumerate(losses) for name, value in loss.metrics.items()}
-    parts = [Term(f"member{i}_loss", loss.total, 1 / len(losses)) for i, loss in enumerate(losses)]
+    """The members' mean loss, and the terms and metrics of each under its number."""
+    parts: list[Term] = []
+    metrics: dict[str, Tensor] = {}
+    for i, loss in enumerate(losses):
+        terms = loss.terms or (Term("own_loss", loss.total),)
+        parts += [Term(f"member{i}_{t.name}", t.value, t.weight / len(losses)) for t in terms]
+        names = {term.name for term in terms}
+        metrics |= {f"member{i}_{name}": x for name, x in loss.metrics.items() if name not in names}
+        metrics[f"member{i}_loss"] = loss.total
     return Loss.of(parts, metrics)
 
 

@@ -4,8 +4,9 @@
 
 States are explicit and belong to a row, so any jobs may share a call. Free batching calls with as many rows as there
 are: the fastest, and within rounding of a session that is served alone. With `fixed`, a call always has that many rows,
-of one instruction (so that padding cannot differ), and it is shown at the start that rows do not depend on their
-neighbours: answers are then equal to the bit whoever else is served.
+of one instruction (so that padding cannot differ), and when an instruction first comes it is shown that rows do not
+depend on their place or neighbours (else they are asked one by one): answers are then equal to the bit, whoever else is
+served.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ from volition.serving.served import Served
 from volition_client.errors import ServerError
 
 logger = logging.getLogger(__name__)
+KNOWN_INSTRUCTIONS = 64  # of which a server with fixed calls remembers whether rows are independent
 WARM_UP_PROMPTS = ("open the drawer", "push the blue block over to the left, please")
 
 
@@ -63,11 +65,12 @@ class PolicyThread:
     def __init__(self, served: Served, metrics: Metrics, *, max_batch: int, fixed: bool):
         self.served, self._metrics, self._most, self._fixed = served, metrics, max_batch, fixed
         self._jobs: deque[Job] = deque()
-        self._next: tuple[Served, Callable[[], None]] | None = None
+        self._next: tuple[Served, dict[str, int], threading.Event] | None = None
         self._wake = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="volition-policy", daemon=True)
-        self.rows = self.prepare(served)
+        self._rows: dict[str, int] = {}  # of a fixed call, by its instruction
+        self._rows = self.prepare(served)
 
     @property
     def waiting(self) -> int:
@@ -83,35 +86,21 @@ class PolicyThread:
             self._jobs.append(job)
             self._wake.notify()
 
-    def prepare(self, served: Served) -> int:
-        """Warm a policy up, off the thread that serves; how many rows a call may have."""
+    def prepare(self, served: Served) -> dict[str, int]:
+        """Warm a policy up, off the thread that serves; the rows of a fixed call for instructions that are known."""
         for rows in sorted({1, self._most}):
             observations = warm_up_observations(served.robot, rows)
             states = served.actor.start(rows)
             for _ in range(2):
                 _, states = served.actor.act(observations, states)
-        if not self._fixed or self._most == 1:
-            return self._most
-        alike = warm_up_observations(served.robot, self._most, prompts=WARM_UP_PROMPTS[:1])
-        if rows_are_independent(served.actor, alike, self._most):
-            return self._most
-        logger.warning(
-            "the policy's answers depend on a row's place or neighbours in a batch of %d: answering row by row, which "
-            "is slower, so that sessions do not depend on each other",
-            self._most,
-        )
-        return 1
+        known = [*self._rows] or [WARM_UP_PROMPTS[0]]
+        return {prompt: self._fixed_rows(served, prompt) for prompt in known} if self._fixed else {}
 
-    def replace(self, served: Served, rows: int) -> None:
-        """Between two calls, `served` takes over; returns when it has."""
+    def replace(self, served: Served, rows: dict[str, int]) -> None:
+        """Between two calls, `served` takes over; returns when it has. `rows`: what `prepare` said of it."""
         taken = threading.Event()
-
-        def took() -> None:
-            self.rows = rows
-            taken.set()
-
         with self._wake:
-            self._next = (served, took)
+            self._next = (served, rows, taken)
             self._wake.notify()
         taken.wait()
 
@@ -124,38 +113,69 @@ class PolicyThread:
             self._thread.join()
 
     def _run(self) -> None:
-        while (jobs := self._take()) is not None:
-            if jobs:
-                self._answer(jobs)
+        while (instruction := self._wait()) is not None:
+            rows = self._rows_of(instruction) if self._fixed else self._most
+            if jobs := self._take(instruction, rows):
+                self._answer(jobs, rows)
 
-    def _take(self) -> list[Job] | None:
-        """The jobs of the next call; None at the end."""
+    def _wait(self) -> str | None:
+        """The instruction of the job that waits longest; None at the end. A new policy takes over here."""
         with self._wake:
-            while not (self._jobs or self._next or self._stopped):
+            while True:
+                if self._next is not None:
+                    self.served, self._rows, taken = self._next
+                    self._next = None
+                    taken.set()
+                if self._jobs:
+                    return self._jobs[0].observation.instruction
+                if self._stopped:
+                    return None
                 self._wake.wait()
-            if self._next is not None:
-                self.served, took = self._next
-                self._next = None
-                took()
-            if not self._jobs:
-                return None if self._stopped else []
-            first = self._jobs[0].observation.instruction
+
+    def _take(self, instruction: str, rows: int) -> list[Job]:
+        """The jobs of the next call."""
+        with self._wake:
             taken: list[Job] = []
             left: deque[Job] = deque()
             for job in self._jobs:
-                alike = not self._fixed or job.observation.instruction == first
-                (taken if len(taken) < self.rows and alike else left).append(job)
+                alike = not self._fixed or job.observation.instruction == instruction
+                (taken if len(taken) < rows and alike else left).append(job)
             self._jobs = left
         return [job for job in taken if job.future.set_running_or_notify_cancel()]
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
+    def _rows_of(self, instruction: str) -> int:
+        """Of a fixed call; an instruction that was not asked for a long time is looked at again."""
+        rows = self._rows.pop(instruction, 0) or self._fixed_rows(self.served, instruction)
+        self._rows[instruction] = rows
+        while len(self._rows) > KNOWN_INSTRUCTIONS:
+            del self._rows[next(iter(self._rows))]
+        return rows
+
+    def _fixed_rows(self, served: Served, instruction: str) -> int:
+        """How a matrix product rounds may depend on its shape, so on the length of the instruction."""
+        alike = warm_up_observations(served.robot, self._most, prompts=[instruction])
         try:
-            results = self._act(jobs)
+            fine = self._most == 1 or rows_are_independent(served.actor, alike, self._most)
+        except Exception as error:  # whatever a policy raises: the request that brings it hears of it
+            logger.warning("the policy cannot be tried on %r: %s", instruction, error)
+            fine = False
+        if not fine:
+            logger.warning(
+                "answers to %r depend on a row's place or neighbours in a batch of %d: asking row by row, which is "
+                "slower, so that sessions do not depend on each other",
+                instruction,
+                self._most,
+            )
+        return self._most if fine else 1
+
+    def _answer(self, jobs: Sequence[Job], rows: int) -> None:
+        try:
+            results = self._act(jobs, rows)
         except Exception as error:  # whatever a policy raises, the others go on
             if len(jobs) > 1:
                 logger.warning("a call of %d rows failed (%s): asking row by row", len(jobs), error)
                 for job in jobs:
-                    self._answer([job])
+                    self._answer([job], rows)
                 return
             logger.exception("the policy failed on an observation")
             jobs[0].future.set_exception(ServerError("internal", f"the policy failed: {type(error).__name__}: {error}"))
@@ -163,14 +183,14 @@ class PolicyThread:
         for job, result in zip(jobs, results):
             job.future.set_result(result)
 
-    def _act(self, jobs: Sequence[Job]) -> list[Result]:
+    def _act(self, jobs: Sequence[Job], rows: int) -> list[Result]:
         served = self.served
         fits = [job.memory is not None and job.memory.key == served.memory for job in jobs]
         states = [
             job.memory.state if known and job.memory is not None else served.actor.start(1)[0]
             for job, known in zip(jobs, fits)
         ]
-        actor = FixedBatch(served.actor, self.rows) if self._fixed else served.actor
+        actor = FixedBatch(served.actor, rows) if self._fixed else served.actor
         started = time.perf_counter()
         chunks, after = actor.act([job.observation for job in jobs], states)
         self._metrics.policy.observe(time.perf_counter() - started)

@@ -10,13 +10,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Generic, Literal
 
 import tyro
 
 from volition.envs.base import EnvConfig, Examinable, Finding
 from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, named_env, parse
 from volition.studies.eval_config import EvalConfig
+from volition.studies.eval_text import lines
 from volition.studies.output import tell, write
 
 
@@ -150,6 +151,7 @@ class Eval(EvalConfig[AnyEnv]):
 
     Example:  volition eval runs/demo --env desk --chains 20
               volition eval runs/demo --env desk --starts 10 --tasks open_drawer turn_on_led
+              volition eval runs/a --chains 200 --against runs/b         (is a better, on the same starts?)
               volition eval runs/mini --offline path/to/dataset
               volition eval runs/demo --chains 1000 --shard 2/8          (and seven others, anywhere)
               volition eval --merge FOLDER FOLDER ...
@@ -163,7 +165,7 @@ class Eval(EvalConfig[AnyEnv]):
 
         with Bars() as bars:
             score = evaluate_checkpoint(self, bars.say)
-        show_score(score)
+        tell("\n".join(lines(score)))
         write(self.json, score)
 
 
@@ -180,15 +182,11 @@ class Merge:
 
     def __call__(self) -> None:
         from volition.studies.eval_run import merge
-        from volition.studies.evaluating import score_of
+        from volition.studies.eval_score import score_of
 
         score = score_of(merge(self.merge))
-        show_score(score)
+        tell("\n".join(lines(score)))
         write(self.json, score)
-
-
-def show_score(score: dict[str, Any]) -> None:
-    tell(json.dumps({name: value for name, value in score.items() if name not in ("episodes", "settings")}, indent=2))
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Generic, Literal
 
 import tyro
 
@@ -26,6 +26,24 @@ class EvalConfig(Generic[AnyEnv]):
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
     """Tasks for --starts; by default all that the environment has."""
+    probes: bool = False
+    """What does it use? The same starts (--starts, by default 5 of each task) with every sense and action disturbed."""
+    blind_twin: Path | None = None
+    """For --probes: a checkpoint of the same recipe that was trained with --data.blind."""
+    deaf_twin: Path | None = None
+    """For --probes: a checkpoint of the same recipe that was trained with --data.deaf."""
+    chunking: Literal["execute", "overlap", "realtime", "ensemble"] = "execute"
+    """Between two looks: execute (wait for the answer), overlap, realtime or ensemble (docs/evaluation.md)."""
+    replan_steps: int | None = None
+    """Control steps between two looks; by default what the policy was trained for."""
+    latency: int | Literal["measured"] = 0
+    """Control steps that pass in the simulator while the policy thinks; `measured`: as many as it takes here."""
+    timing: bool = False
+    """Success against latency for every way to execute chunks (--starts, by default 5 of each task)."""
+    latencies: tuple[int, ...] = (0, 1, 2, 3, 4, 6)
+    """Control steps that --timing tries."""
+    against: Path | None = None
+    """Another checkpoint: evaluated on the same starts, and compared by a paired test."""
     offline: Path | None = None
     """A dataset folder: mean absolute error per dimension and gripper accuracy instead of closed-loop success."""
     max_steps: int | None = None
@@ -50,10 +68,15 @@ class EvalConfig(Generic[AnyEnv]):
     """Packages of yours that the checkpoint's config may name."""
 
     def __post_init__(self) -> None:
-        if not (self.closed_loop or self.offline):
-            raise ValueError("say what to evaluate: --chains N, --starts N, or --offline DATASET")
-        if (self.chains or self.resampled) and (self.starts or self.tasks):
-            raise ValueError("--chains has its own tasks: ask for --starts and --tasks in a call of their own")
+        if not (self.closed_loop or self.probes or self.timing or self.offline):
+            raise ValueError("say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET")
+        if (self.blind_twin or self.deaf_twin) and not self.probes:
+            raise ValueError("--blind-twin and --deaf-twin are rows of --probes: ask for it too")
+        tables = self.probes or self.timing
+        if tables and (self.shard or self.against):
+            raise ValueError("--probes and --timing compare whole evaluations: leave --shard and --against out")
+        if (self.chains or self.resampled) and (self.starts or self.tasks or tables):
+            raise ValueError("--chains has its own tasks: ask for --starts, --probes, --timing in a call of their own")
 
     @property
     def closed_loop(self) -> bool:

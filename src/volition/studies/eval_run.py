@@ -24,6 +24,7 @@ from volition.config import dump
 from volition.envs.base import EnvConfig
 from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.journal import Journal, read_all, require_same
+from volition.evaluation.perturb import Perturbation, Perturbed
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.workers import EnvFactory
 from volition.records import Actor
@@ -41,11 +42,18 @@ class Plan:
     env: EnvConfig
     trials: Sequence[Trial]
     rollout: RolloutConfig
+    perturbations: tuple[Perturbation, ...] = ()
     about: Mapping[str, Any]  # JSON: whatever else may change a result
+
+    @property
+    def factory(self) -> EnvFactory:
+        if not self.perturbations:
+            return self.env.make
+        return Perturbed(self.env.make, self.perturbations, self.env.spec.action_space)
 
     def settings(self) -> dict[str, Any]:
         """JSON that is equal exactly where results must be."""
-        kept = ("replan_steps", "max_steps", "batch")
+        kept = ("latency", "max_steps", "batch")
         trials = json.dumps([asdict(trial) for trial in self.trials])
         return {
             "name": self.name,
@@ -53,7 +61,11 @@ class Plan:
             "simulator": self.env.about(),
             "num_trials": len(self.trials),
             "trials": short_hash(trials.encode()),
-            "rollout": {name: getattr(self.rollout, name) for name in kept},
+            "perturbations": dump(self.perturbations),
+            "rollout": {
+                "chunking": dump(self.rollout.chunking),
+                **{name: getattr(self.rollout, name) for name in kept},
+            },
             **self.about,
             "versions": {name: version(name) for name in ("volition", "torch", "numpy")},
             "code": code_hash(),
@@ -133,7 +145,7 @@ def run_plan(
             solved, left = solved + result.num_successes, left - 1
             say(plan.name, 1 - left / len(numbers), f"{solved} tasks done")
 
-        evaluate(actor, factory or plan.env.make, plan.trials, plan.rollout, hear, numbers=numbers)
+        evaluate(actor, factory or plan.factory, plan.trials, plan.rollout, hear, numbers=numbers)
     seconds = time.perf_counter() - began
     _, results = read_all(result_files(folder))
     return Done(folder=folder, settings=settings, results=results, ran=tuple(numbers), seconds=seconds)

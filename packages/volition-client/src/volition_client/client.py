@@ -28,7 +28,7 @@ from volition_client.errors import ConnectionLostError, ServerError, from_text
 logger = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts to connect
 # Refusals that pass: worth another attempt while time is left.
-_PASSING = ("draining", "busy")
+_PASSING = ("draining", "busy", "too_many_sessions")
 
 
 class Client:
@@ -121,10 +121,12 @@ class Client:
         while self._connection is None:
             try:
                 self._connect(max(0.1, min(self._request_seconds, deadline - self._clock())))
-            except (OSError, websockets.exceptions.WebSocketException, ServerError) as error:  # noqa: PERF203
+            except (OSError, websockets.exceptions.WebSocketException, ServerError) as raised:  # noqa: PERF203
                 self._drop()
-                refused = isinstance(error, ServerError) and error.type not in _PASSING
-                if refused or _is_final(error):
+                error = _refusal(raised)
+                if isinstance(error, ServerError) and error.type not in _PASSING:
+                    raise error from raised
+                if isinstance(error, (websockets.exceptions.InvalidURI, ssl.SSLCertVerificationError)):
                     raise
                 left = deadline - self._clock()
                 if left <= 0:
@@ -162,9 +164,9 @@ class Client:
         self._open.close()
 
 
-def _is_final(error: BaseException) -> bool:
-    """A refusal of the handshake that trying again will not change: a wrong address or token."""
-    if isinstance(error, (websockets.exceptions.InvalidURI, ssl.SSLCertVerificationError)):
-        return True
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status is not None and 400 <= status < 500 and status != 429
+def _refusal(error: Exception) -> Exception:
+    """What a server said when it refused the connection for good, or the error as it is: worth another attempt."""
+    response = getattr(error, "response", None)
+    if response is None or not 400 <= response.status_code < 500:
+        return error
+    return from_text(bytes(response.body or b"").decode("utf-8", "replace") or f"HTTP {response.status_code}")

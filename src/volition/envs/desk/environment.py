@@ -188,6 +188,10 @@ class DeskEnv:
         self._achieved |= done_now
         return self._task in done_now
 
+    def rest(self) -> np.ndarray:
+        """float32[7]: no motion, the gripper as it was told last."""
+        return np.array([*np.zeros(6), self.desk.robot_obs()[-1]], np.float32)
+
     def achieved(self) -> frozenset[str]:
         """All tasks that were done at some step since `begin`, the begun one or not."""
         return frozenset(self._achieved)
