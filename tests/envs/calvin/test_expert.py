@@ -173,7 +173,7 @@ def test_an_approach_ends_at_its_target_along_its_axis(
         way = wanted - now.tcp
         now = replace(now, tcp=now.tcp + way * min(1.0, 0.01 / max(1e-9, float(np.linalg.norm(way)))))
         offset = now.tcp - target
-        if 0.005 < offset @ axis < 0.05:  # near the target it comes along the axis
+        if way @ axis < 0 and 0.005 < offset @ axis < 0.05:  # near the target it comes down along the axis
             assert np.linalg.norm(offset - (offset @ axis) * axis) < 0.045
     assert np.linalg.norm(now.tcp - target) < 0.005
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.envs.calvin.tools import env_clone
-from volition.envs.calvin import selftest
+from volition.envs.calvin import expert, selftest
 from volition.envs.calvin.initial import ROBOT_OBS, block_slot, official_scene
 from volition.envs.calvin.layouts import LAYOUTS, require_measures
 from volition.envs.calvin.simulator import Simulator
@@ -115,16 +115,18 @@ def test_blocks_are_told_by_colour_in_every_scene(simulator: Simulator) -> None:
     assert np.allclose(moment.tcp, simulator.robot_obs()[:3])
 
 
-def test_the_judge_is_the_clones_for_all_34_tasks_at_once(simulator: Simulator) -> None:
-    asked: set[str] = set()
-    for number, seed in ((5, 0), (90, 7), (150, 4)):
-        start = simulator.reset(ROBOT_OBS, official_scene(initial_situations()[number]))
-        for action in wander(seed, 80):
-            now = simulator.step(action)
-            found = simulator.judge.done(start, now)
-            assert found == simulator.judge._theirs.get_task_info(start, now)
-            asked |= found
-    assert asked, "no task was ever done, so the comparison says little"
+@pytest.mark.parametrize(("verb", "ending"), [("rotate", "block_left"), ("push", "block_right"), ("lift", "block_table")])
+def test_the_judge_is_the_clones_for_all_34_tasks_at_once(simulator: Simulator, verb: str, ending: str) -> None:
+    situation = initial_situations()[5]
+    task = f"{verb}_{situation.at('table')[0]}_{ending}"
+    start = now = simulator.reset(ROBOT_OBS, official_scene(situation))
+    for _ in range(120):
+        now = simulator.step(expert.label(simulator.moment(now), task))
+        found = simulator.judge.done(start, now)
+        assert found == simulator.judge._theirs.get_task_info(start, now)
+        if task in found:
+            return
+    pytest.fail(f"{task} was never done, so the comparison says little")
 
 
 def test_a_turn_by_60_degrees_is_never_left_out(simulator: Simulator) -> None:

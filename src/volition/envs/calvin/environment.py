@@ -37,7 +37,7 @@ _ROUNDING = 1e-4  # by which an action may be beyond -1..1
 
 
 class CalvinEnv:
-    """Implements `records.Env`, `records.Demonstrator` and `evaluation.episodes.Watcher`. One a process.
+    """Implements `studies.corrections.Teacher`, `evaluation.episodes.Watcher` and `Resting`. One a process.
 
     The simulator is made at the first reset, so that asking for `spec` or sentences costs nothing.
     """
@@ -105,6 +105,10 @@ class CalvinEnv:
         self._achieved |= done
         return self._task in done
 
+    def rest(self) -> np.ndarray:
+        """float32[7]: no motion of the kept pose, the gripper as it was told last."""
+        return np.array([*np.zeros(6), self.simulator.robot_obs()[-1]], np.float32)
+
     def achieved(self) -> frozenset[str]:
         """All tasks that were done at some step since `begin`, the begun one or not."""
         return frozenset(self._achieved)
@@ -136,9 +140,8 @@ class CalvinEnv:
         if self._simulator is None or self._simulator.scene != place.scene:
             self.close()
             largest = max(*FILM_SIZE, *(side for size in self.config.image_sizes.values() for side in size))
-            self._simulator = Simulator(
-                self._clone, place.scene, renderer=self.config.renderer, largest=largest
-            )  # fmt: skip
+            renderer = self.config.renderer
+            self._simulator = Simulator(self._clone, place.scene, renderer=renderer, largest=largest)
         self._pictures = None
         self._now = self._simulator.reset(ROBOT_OBS, place.scene_obs)
         if place.settle:
