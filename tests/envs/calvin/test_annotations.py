@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from tests.envs.calvin.tools import language_clone, protocol_file
-from volition.envs.calvin.annotations import FILES, sentences
+from volition.envs.calvin.annotations import FILES, sentences, taught
 from volition.envs.calvin.situations import TASKS
+from volition.envs.desk.language import instructions
 
 
 def clone_with(folder: Path, text: str) -> Path:
@@ -44,6 +45,20 @@ def test_missing_files_and_unknown_splits_are_named(tmp_path: Path) -> None:
         sentences(tmp_path, "validation")
     with pytest.raises(ValueError, match="train, validation, got 'test'"):
         sentences(tmp_path, "test")
+
+
+def test_the_desks_sentences_join_but_never_an_official_one(tmp_path: Path) -> None:
+    clone = clone_with(tmp_path, yaml.safe_dump({task: [f"do {task}"] for task in TASKS}))
+    official = clone / "calvin_models" / "conf" / "annotations" / FILES["validation"]
+    taken = instructions("open_drawer", "train")[0]
+    official.write_text(yaml.safe_dump({task: [taken.upper()] for task in TASKS}))
+    assert taught(clone, "open_drawer", 0) == ("do open_drawer",)
+    for task in TASKS:
+        found = taught(clone, task, 20)
+        assert found[0] == f"do {task}"
+        assert len(set(found)) == 21
+        assert taken not in found
+    assert len(taught(clone, "open_drawer", 10_000)) == len(instructions("open_drawer", "train"))
 
 
 @pytest.mark.parametrize("split", FILES)

@@ -115,7 +115,9 @@ def test_blocks_are_told_by_colour_in_every_scene(simulator: Simulator) -> None:
     assert np.allclose(moment.tcp, simulator.robot_obs()[:3])
 
 
-@pytest.mark.parametrize(("verb", "ending"), [("rotate", "block_left"), ("push", "block_right"), ("lift", "block_table")])
+@pytest.mark.parametrize(
+    ("verb", "ending"), [("rotate", "block_left"), ("push", "block_right"), ("lift", "block_table")]
+)
 def test_the_judge_is_the_clones_for_all_34_tasks_at_once(simulator: Simulator, verb: str, ending: str) -> None:
     situation = initial_situations()[5]
     task = f"{verb}_{situation.at('table')[0]}_{ending}"

@@ -1,6 +1,7 @@
 """CALVIN's own sentences, read from the user's clone of `calvin`: never copied.
 
-Validation has one sentence a task: the official one. Training has several.
+Validation has one sentence a task: the official one. Training has about eleven, to which ours can be added: the desk
+has the same tasks, and says them in a hundred ways.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from volition.envs.calvin.situations import TASKS
+from volition.envs.desk import language
 
 FILES = {"train": "new_playtable.yaml", "validation": "new_playtable_validation.yaml"}
 
@@ -31,6 +33,14 @@ def sentences(clone: Path, split: str) -> Mapping[str, tuple[str, ...]]:
     if wrong:
         raise ValueError(f"{path} must have a list of sentences for each of the {len(TASKS)} tasks; not so {wrong}")
     return {task: tuple(tree[task]) for task in TASKS}
+
+
+def taught(clone: Path, task: str, more: int) -> tuple[str, ...]:
+    """What a task is called in training: CALVIN's sentences and `more` of the desk's, none of them an official one."""
+    own = sentences(clone, "train")[task]
+    official = {words.lower() for said in sentences(clone, "validation").values() for words in said}
+    ours = [words for words in language.instructions(task, "train") if words.lower() not in {*official, *own}]
+    return (*own, *(ours[i * len(ours) // more] for i in range(min(more, len(ours)))))
 
 
 def _are_sentences(found: object) -> bool:

@@ -44,6 +44,8 @@ class CalvinSimConfig:
     """Height and width of both cameras' pictures."""
     placement: Placement = "official"
     """Where blocks of chains stand: at the protocol's places, or scattered, as for single tasks (for recording)."""
+    more_sentences: int = 0
+    """For training: beside CALVIN's own (about eleven a task), so many of the desk's, whose tasks are the same."""
     demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,8 @@ class CalvinSimConfig:
         for name, known in (("renderer", RENDERERS), ("placement", get_args(Placement))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.more_sentences < 0:
+            raise ValueError(f"more_sentences must be at least 0, got {self.more_sentences}")
         sizes = [side for size in self.image_sizes.values() for side in size]
         if set(self.image_sizes) != set(IMAGE_SIZES) or min(sizes) < 1:
             raise ValueError(f"image_sizes must give height and width of {list(IMAGE_SIZES)}, got {self.image_sizes}")

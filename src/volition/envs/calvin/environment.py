@@ -19,7 +19,7 @@ import numpy as np
 from volition.contract import RobotSpec
 from volition.envs import demonstration
 from volition.envs.calvin import expert
-from volition.envs.calvin.annotations import sentences
+from volition.envs.calvin.annotations import sentences, taught
 from volition.envs.calvin.clones import CALVIN, CALVIN_ENV
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.calvin.initial import ROBOT_OBS
@@ -114,9 +114,11 @@ class CalvinEnv:
         return frozenset(self._achieved)
 
     def instructions(self, task: str, split: str) -> tuple[str, ...]:
-        """CALVIN's own: several for "train", the official one for "validation"."""
+        """CALVIN's own: several for "train", and more of ours if asked for; the official one for "validation"."""
         if task not in TASKS:
             raise ValueError(f"task must be one of CALVIN's {len(TASKS)}, got {task!r}; known: {', '.join(TASKS)}")
+        if split == "train":
+            return taught(self._sentences, task, self.config.more_sentences)
         return sentences(self._sentences, split)[task]
 
     def frame(self) -> np.ndarray:
