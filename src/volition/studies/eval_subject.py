@@ -75,7 +75,11 @@ def make_plan(
         batch=config.batch or min(MAX_BATCH, env.slots_per_worker),
         patience_seconds=config.patience,
     )
-    about = {"checkpoint": checkpoint_hash(subject.path), "device": config.device}
+    about = {
+        "checkpoint": checkpoint_hash(subject.path),
+        "device": config.device,
+        "protocol_max_steps": env.max_steps,
+    }
     return Plan(
         name=f"{config.env.rpartition(':')[2]}-{name}",
         env=env,

@@ -33,11 +33,20 @@ def scored(score: Mapping[str, Any]) -> Iterator[str]:
     if "against" in score:
         yield from _against(score["against"])
     yield from _troubles(score)
-    yield f"  {score['steps_per_policy_call']:.1f} control steps a policy call, at most {score['max_steps']} a task"
+    yield f"  {score['steps_per_policy_call']:.1f} control steps a policy call, {_limit(score)}"
     if score.get("control_steps_per_second"):
         steps, calls = score["control_steps_per_second"], score["policy_calls_per_second"]
         yield f"  {steps:,.0f} control steps/s, {calls:,.0f} policy calls/s, {score['evaluation_seconds']:,.0f} s"
+    yield "  " + ", ".join(f"{name} {told}" for name, told in score["settings"]["simulator"].items())
     yield f"  results: {score['folder']}"
+
+
+def _limit(score: Mapping[str, Any]) -> str:
+    """How many steps a task had; said aloud where it is not what the environment's protocol gives it."""
+    given, protocol = score["max_steps"], score["settings"].get("protocol_max_steps", score["max_steps"])
+    if given == protocol:
+        return f"at most {given} a task"
+    return f"at most {given} a task, where the protocol has {protocol}: not comparable with figures by the protocol"
 
 
 def percent(rate: float, interval: Sequence[float]) -> str:
