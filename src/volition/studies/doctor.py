@@ -127,7 +127,7 @@ def writable(folder: Path) -> Finding:
 
 def drawing(environment: Mapping[str, str]) -> Finding:
     backend = environment.get("MUJOCO_GL") or "chosen by the system"
-    code, said = _python(["-m", "volition.envs.desk.gl"], environment)
+    code, said = _python(["-m", "volition.envs.gl"], environment)
     found = f"pictures can be drawn (MUJOCO_GL: {backend})" if code == 0 else said
     return Finding(what="drawing", fine=code == 0, found=found)
 

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from volition.envs.desk.desk import Desk
-from volition.envs.desk.gl import DrawingError
 from volition.envs.desk.layout import DOOR_TRAVEL, DRAWER_TRAVEL, SWITCH_TRAVEL, TOP
 from volition.envs.desk.state import SCENES, DeskState, Shift
+from volition.envs.gl import DrawingError
 
 REFERENCE = Path(__file__).with_name("selftest.png")
 SIDE = 96
