@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.envs.mobile.environment import MobileConfig, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,5 +35,17 @@ def desk() -> Case:
     return Case(config=DeskConfig(image_sizes=sizes, shift=True), shown=shown, known=6)
 
 
+def mobile(space: Space) -> Case:
+    shown = ("left_to_red_cup", "right_then_left")
+    return Case(
+        config=MobileConfig(space=space, image_sizes={"front": (24, 40), "rear": (20, 20)}), shown=shown, known=4
+    )
+
+
 # name -> what makes the case; it calls `pytest.skip` with the reason where the simulator is not here
-CASES: dict[str, Callable[[], Case]] = {"toy": toy, "desk": desk}
+CASES: dict[str, Callable[[], Case]] = {
+    "toy": toy,
+    "desk": desk,
+    "mobile": partial(mobile, "2d"),
+    "mobile_3d": partial(mobile, "3d"),
+}

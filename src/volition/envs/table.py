@@ -12,6 +12,7 @@ from volition.names import locate, suggest
 # name -> class of its EnvConfig
 ENVIRONMENTS: dict[str, str] = {
     "desk": "volition.envs.desk.environment:DeskConfig",
+    "mobile": "volition.envs.mobile.environment:MobileConfig",
 }
 
 

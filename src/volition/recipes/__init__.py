@@ -3,5 +3,6 @@
 from volition.recipes.bridge import bridge
 from volition.recipes.calvin import calvin
 from volition.recipes.desk import demo, demo_blind, desk, smoke
+from volition.recipes.mobile import mobile_2d, mobile_3d
 
-__all__ = ["bridge", "calvin", "demo", "demo_blind", "desk", "smoke"]
+__all__ = ["bridge", "calvin", "demo", "demo_blind", "desk", "mobile_2d", "mobile_3d", "smoke"]
