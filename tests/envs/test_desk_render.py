@@ -155,7 +155,7 @@ def test_the_self_test_passes_here_and_notices_what_it_should() -> None:
     missing[: side // 2, :side] = 128
     found = selftest.differences(missing, drawn)
     assert len(found) == 1
-    assert found[0].startswith("scene A, static camera")
+    assert found[0].startswith("desk, scene A, static camera")
 
 
 def test_one_context_serves_the_process_and_only_the_thread_that_made_it(desk: Desk) -> None:

@@ -31,7 +31,12 @@ OLDEST_PYTHON = (3, 11)
 NEEDED_MEMORY_GB, NEEDED_DISK_GB = 4.0, 2.0  # the demo takes about half of either
 PATIENCE_SECONDS = 120.0  # for drawing; a software rasteriser on a busy machine takes ten
 SHIPPED_WEIGHTS = "volition:desk-vlm"  # what the demo's backbone begins with
-SELF_TEST = "import json, sys; from volition.envs.desk.selftest import check; sys.stdout.write(json.dumps(check()))"
+SELF_TEST = (
+    "import json, sys\n"
+    "from volition.envs.desk import selftest as desk\n"
+    "from volition.envs.mobile import selftest as mobile\n"
+    "sys.stdout.write(json.dumps(desk.check() + mobile.check()))"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +142,7 @@ def self_test(environment: Mapping[str, str]) -> Finding:
     if code:
         return Finding(what="self-test picture", fine=False, found=said)
     wrong: list[str] = json.loads(said)
-    found = "; ".join(wrong) if wrong else "all four scenes look as they should, through both cameras"
+    found = "; ".join(wrong) if wrong else "both simulators look as they should, in all scenes and through all cameras"
     return Finding(what="self-test picture", fine=not wrong, found=found)
 
 

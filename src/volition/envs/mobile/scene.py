@@ -22,7 +22,7 @@ from volition.envs.mobile.state import Box, MobileState, Thing
 CONTROL_HZ = 10
 SUBSTEPS = 10
 GRAVITY = 9.81
-TRACTION = 40.0  # newtons with which the wheels can push before they spin
+TRACTION = 35.0  # newtons with which the wheels can push before they spin: a box resists with more
 TURNING = 5.0  # newton metres
 CAMERAS = ("front", "rear")
 FILM_CAMERA = "above"

@@ -23,8 +23,8 @@ ONE_BOX: Wordings = (
         "reach the {thing}: around the box, on the {side}",
     ),
     (
-        "please go to the {thing}, passing the box on the {side}",
-        "drive around the box on its {side} side until you are at the {thing}",
+        "please go to the {thing}, and pass the box on the {side}",
+        "drive around the box on its {side} side until you reach the {thing}",
         "take the way {side} of the box to reach the {thing}",
         "stop at the {thing}, {side} around the box",
     ),

@@ -1,0 +1,130 @@
+"""What is particular to the mobile base as an environment; what all environments share is tests/conformance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.envs.mobile_tools import drive
+from volition.data.hdf5_layouts import MOBILE
+from volition.envs.mobile.environment import ASKEW, MobileConfig, MobileEnv, draw
+from volition.envs.mobile.tasks import TASKS
+from volition.records import Start
+
+
+@pytest.fixture(scope="module")
+def env() -> MobileEnv:
+    return MobileConfig().make()
+
+
+def test_both_spaces_have_the_same_rooms_and_differ_in_how_askew_the_robot_stands() -> None:
+    for seed in range(4):
+        start = Start(seed, (TASKS[3 * seed],), "")
+        two, three = (draw(start, MobileConfig(space=space)) for space in ("2d", "3d"))
+        assert (two.scene, two.boxes, two.things) == (three.scene, three.boxes, three.things)
+        assert (two.robot.x, two.robot.y) == (three.robot.x, three.robot.y)
+        assert three.robot.yaw == pytest.approx(two.robot.yaw * ASKEW["3d"] / ASKEW["2d"])
+
+
+def test_dimensions_are_those_of_mobile_vlas_recordings() -> None:
+    space = MobileConfig(space="3d").spec.action_space
+    assert [(d.name, d.unit) for d in space.dimensions] == [(d.name, d.unit) for d in MOBILE.dimensions]
+    assert (space.frame, space.rotation, space.relative) == (MOBILE.frame, MOBILE.rotation, MOBILE.relative)
+    assert [d.name for d in MobileConfig().spec.action_space.dimensions] == ["linear_x", "linear_y"]
+
+
+def test_a_checkpoint_says_in_which_space_it_drives() -> None:
+    three = MobileConfig(space="3d", image_sizes={"front": (40, 60), "rear": (20, 30)})
+    assert MobileConfig(scenes=("B",)).fit(three.spec) == replace(three, scenes=("B",))
+    ahead, *others = three.spec.action_space.dimensions
+    narrow = replace(three.spec.action_space, dimensions=(replace(ahead, low=-0.1), *others))
+    with pytest.raises(ValueError, match="low"):
+        three.fit(replace(three.spec, action_space=narrow))
+
+
+def test_the_state_is_what_wheels_and_commands_say(env: MobileEnv) -> None:
+    task = "left_to_red_cup"
+    env.reset(Start(0, (task,), "A"))
+    env.begin(task)
+    assert not env.observe("").state.any()
+    for _ in range(15):
+        env.step(np.array([0.3, 0.1]))
+    state = dict(zip(env.spec.state, env.observe("").state[0].tolist()))
+    assert (state["previous_linear_x"], state["previous_linear_y"]) == pytest.approx((0.3, 0.1))
+    assert abs(state["wheel_left"]) > 1.0
+
+
+def test_a_start_admits_what_can_be_done_there(env: MobileEnv) -> None:
+    for seed, task in enumerate(("right_to_blue_cup", "left_then_right")):
+        start = Start(seed, (task,), "C")
+        admitted = env.config.feasible(start)
+        assert len(admitted) == 4
+        for other in admitted:
+            env.reset(start)
+            env.begin(other)
+            assert drive(env, other), other
+            assert env.achieved() == {other}
+
+
+def test_measures_tell_the_way_and_what_was_hit(env: MobileEnv) -> None:
+    task = "right_then_right"
+    env.reset(Start(0, (task,), "A"))
+    env.begin(task)
+    assert drive(env, task)
+    good = env.measures()
+    assert good["collisions"] == 0
+    assert good["path_length"] == pytest.approx(good["path_ratio"] * good["shortest_length"])
+    env.reset(Start(0, (task,), "A"))
+    env.begin(task)
+    done = [env.step(np.array([0.5, 0.0])) for _ in range(60)]  # straight on, whatever stands there
+    assert not any(done)
+    assert env.measures()["collisions"] >= 1
+    assert env.measures()["shortest_length"] == good["shortest_length"]
+
+
+def test_neither_another_starts_actions_nor_another_order_does_it(env: MobileEnv) -> None:
+    """Blind, one could repeat what was right once; deaf, guess one of four orders (benchmarks/mobile_expert.py)."""
+    repeated = guessed = total = 0
+    for seed, task in enumerate(TASKS[::2]):
+        way = []
+        env.reset(Start(700 + seed, (task,), "A"))
+        env.begin(task)
+        for _ in range(200):
+            way.append(env.label(task))
+            if env.step(way[-1]):
+                break
+        start = Start(800 + seed, (task,), "A")
+        env.reset(start)
+        env.begin(task)
+        repeated += any(env.step(action) for action in way)
+        other = next(name for name in env.config.feasible(start) if name != task)
+        env.reset(start)
+        env.begin(task)
+        guessed += any(env.step(env.label(other)) for _ in range(110))
+        total += 1
+    assert guessed == 0
+    assert repeated <= total // 3
+
+
+def test_what_was_begun_is_judged_from_there(env: MobileEnv) -> None:
+    task = "left_to_blue_cone"
+    env.reset(Start(9, (task,), "A"))
+    with pytest.raises(ValueError, match="begin"):
+        env.measures()
+    env.begin(task)
+    assert drive(env, task)
+    env.begin(task)  # behind the box: it has not been passed since
+    assert not any(env.step(np.zeros(2)) for _ in range(3))
+    with pytest.raises(ValueError, match="2 finite numbers, linear_x, linear_y"):
+        env.step(np.zeros(3))
+
+
+def test_misuse_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match="scenes"):
+        MobileConfig(scenes=("A", "X"))
+    with pytest.raises(ValueError, match="front, rear"):
+        MobileConfig(image_sizes={"top": (9, 9)})
+    with pytest.raises(ValueError, match="--starts"):
+        MobileConfig().chains(3)
