@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.data.formats import mobile
 from tests.envs.mobile_tools import drive
+from volition.config import Recording
 from volition.data.hdf5_layouts import MOBILE
+from volition.data.open import load_episodes, load_spec
+from volition.data.perform import PerformConfig
+from volition.data.record import RecordConfig
 from volition.envs.mobile.environment import ASKEW, MobileConfig, MobileEnv, draw
 from volition.envs.mobile.tasks import TASKS
 from volition.records import Start
+from volition.studies.recording import record_env
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +135,29 @@ def test_misuse_is_refused_with_what_to_do() -> None:
         MobileConfig(image_sizes={"top": (9, 9)})
     with pytest.raises(ValueError, match="--starts"):
         MobileConfig().chains(3)
+
+
+def test_a_recording_of_mobile_vla_speaks_the_same_language_and_is_still_not_taken_for_this_robot(
+    tmp_path: Path,
+) -> None:
+    """Names, units, frame and rotation agree; camera, rate, ranges and state do not: that is said, and not converted."""
+    theirs = load_spec(mobile.make(tmp_path))
+    with pytest.raises(ValueError, match="control_hz") as caught:
+        MobileConfig().fit(theirs)
+    different = {line.strip().split(":")[0] for line in str(caught.value).splitlines()[1:]}
+    assert {"control_hz", "state", "action_space.dimensions[0].low", "action_space.dimensions[2].high"} <= different
+    assert any(place.startswith("cameras") for place in different)
+    assert not any(place.endswith((".unit", "].kind", "space.frame", ".rotation", ".relative")) for place in different)
+    assert not any(place.startswith("action_space") and place.endswith("name") for place in different)
+
+
+def test_a_recording_is_of_the_robot_that_was_recorded(tmp_path: Path) -> None:
+    config = MobileConfig(space="3d", image_sizes={"front": (24, 40)})
+    record = RecordConfig(tasks=("right_to_red_cone",), episodes_per_task=1, perform=PerformConfig(max_steps=200))
+    done = record_env(Recording(env=config, record=record), tmp_path / "data")
+    assert done.episodes == 1
+    assert load_spec(tmp_path / "data") == config.spec
+    (episode,) = load_episodes(tmp_path / "data")
+    assert episode.task == "right_to_red_cone"
+    assert episode.actions(np.arange(3)).shape == (3, 3)
+    assert config.fit(load_spec(tmp_path / "data")) == config

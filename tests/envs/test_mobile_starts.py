@@ -47,7 +47,7 @@ def test_the_picture_does_not_tell_which_thing_is_meant() -> None:
     pairs: Counter[tuple[str, ...]] = Counter()
     nearer = first = total = 0
     for kind in KINDS:
-        for state in starts(f"left_to_{kind}", 60):
+        for state in starts(f"left_to_{kind}", 36):
             pairs[tuple(sorted(thing.kind for thing in state.things))] += 1
             meant = next(thing for thing in state.things if thing.kind == kind)
             other = next(thing for thing in state.things if thing.kind != kind)
@@ -55,9 +55,9 @@ def test_the_picture_does_not_tell_which_thing_is_meant() -> None:
             first += state.things[0] is meant
             total += 1
     assert len(pairs) == 6
-    assert min(pairs.values()) > 0.5 * max(pairs.values())
-    assert 0.4 < nearer / total < 0.6
-    assert 0.4 < first / total < 0.6
+    assert min(pairs.values()) > 0.4 * max(pairs.values())
+    assert 0.38 < nearer / total < 0.62
+    assert 0.38 < first / total < 0.62
 
 
 def test_starts_of_all_tasks_can_be_drawn() -> None:
