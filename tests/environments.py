@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
 from volition.envs.desk.environment import DeskConfig
 from volition.envs.mobile.environment import MobileConfig, Space
+from volition.records import Env, Observation, Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Case:
     shown: tuple[str, ...]
     starts: int = 2
     known: int | None = None
+    still: float = 1e-3  # how much any entry of the state may change in a third of a second while the robot rests
 
 
 def toy() -> Case:
@@ -49,3 +53,34 @@ CASES: dict[str, Callable[[], Case]] = {
     "mobile": partial(mobile, "2d"),
     "mobile_3d": partial(mobile, "3d"),
 }
+
+
+def first_start(case: Case, seed: int = 3, number: int = 0) -> Start:
+    return Start(seed=seed, tasks=(case.shown[number],), scene=case.config.scenes[0])
+
+
+def actions(case: Case, count: int, seed: int = 0) -> np.ndarray:
+    """float32[count, A], within the declared ranges."""
+    space = case.config.spec.action_space
+    low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
+    drawn = np.random.default_rng(seed).uniform(low, high, (count, space.dim))
+    binary = list(space.binary)
+    drawn[:, binary] = np.where(drawn[:, binary] > ((low + high) / 2)[binary], high[binary], low[binary])
+    return drawn.astype(np.float32)
+
+
+def same(left: Observation, right: Observation) -> bool:
+    """Equal to the bit."""
+    pictures = all(np.array_equal(left.images[name], right.images[name]) for name in {*left.images, *right.images})
+    return pictures and np.array_equal(left.state, right.state) and left.instruction == right.instruction
+
+
+def play(env: Env, start: Start, taken: np.ndarray, *, look: bool = True) -> list[Observation]:
+    env.reset(start)
+    env.begin(start.tasks[0])
+    seen = []
+    for action in taken:
+        if look:
+            seen.append(env.observe("now"))
+        env.step(action)
+    return [*seen, env.observe("now")]

@@ -34,6 +34,7 @@ MARKS = ("</image>", "<patch_index_0000>", "<fake_token_around_image>", "<global
 MARKS += ("|NEWLINE|", "<|image_start|>", "<|image|>", "<|image_end|>", "<img>", "</img>", "<IMG_START>", "<IMG_GRID>")
 MARKS += ("<IMG_END>", "<|START_OF_IMG|>", "TILE_GLOBAL", "<|IMG_LINE_BREAK|>", "<|END_OF_IMG|>")
 VOCABULARY = len(vocabulary()) + len(MARKS)
+BEYOND = ("<im_col>",)  # marks of families that keep theirs in a table beyond the vocabulary
 
 # What a field of this name becomes, wherever in the config it stands.
 SMALL: dict[str, Any] = {
@@ -124,6 +125,13 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "vision_config": {"num_global_layers": 1, "intermediate_layers_indices": [0], "vision_output_dim": 2 * WIDTH},
         "text_config": {"num_hidden_layers": 3, "cross_attention_layers": [1], "bos_token_id": 5},
     },
+    "minicpmv4_6": {"insert_layer_id": 0, **HYBRID},
+    "molmo2": {
+        "image_patch_id": IMAGE,
+        "text_config": {"rope_scaling_layers": [0]},
+        "vision_config": {"num_position_embeddings": 16},
+        "adapter_config": {"vision_feature_layer": [1, 0]},
+    },
     "muse_glimmer": {"out_hidden_size": 4 * WIDTH},
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "paddleocr_vl"), MROPE),
     **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "qwen4_exp"), HYBRID),
@@ -143,6 +151,8 @@ NOTES: dict[str, str] = {
     "hunyuan_vl": "positions are asked for row by row: its own index counts pictures across a batch",
     **dict.fromkeys(("idefics", "mllama"), f"words look across at pictures; {AGAIN}"),
     "instructblip": "its queries read an empty instruction (they would need a second tokenizer)",
+    "minicpmv4_6": "every picture whole, without slices of it",
+    "molmo2": "every picture whole and small, without close-ups",
     **dict.fromkeys(("llava_next", "llava_next_video"), "every picture also in tiles: three times the tokens"),
 }
 TIMM = "its vision tower comes from timm, which needs torchvision: neither is a dependency"
@@ -165,10 +175,8 @@ CANNOT: dict[str, str] = {
     "inkling_mm_model": "needs scipy, which is no dependency",
     "instructblipvideo": NO_ADAPTER + "takes films",
     "minicpm_ocr": NO_ADAPTER + "patches of all pictures in one strip",
-    "minicpmv4_6": NO_ADAPTER + "patches of all pictures in one strip",
-    "minicpmv4_7": NO_ADAPTER + "patches of all pictures in one strip",
+    "minicpmv4_7": NO_ADAPTER + "an index of positions of its own, over pictures and slices of them",
     "mistral4": "is a language model without a vision tower",
-    "molmo2": NO_ADAPTER + "is told which patches to pool",
     "muse_spark": NO_ADAPTER + "an audio encoder that cannot be made small by the names of its fields",
     "nemotron_h_omni": NO_ADAPTER + "patches in a layout of its own",
     "perception_lm": TIMM,
@@ -229,7 +237,7 @@ def merge(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def marked_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(list(MARKS), special_tokens=True)
+    tokenizer.add_tokens([*MARKS, *BEYOND], special_tokens=True)
     return tokenizer
 
 

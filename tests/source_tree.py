@@ -15,7 +15,8 @@ def sources(*folders: str) -> list[Path]:
 
 
 OURS = sources("src/volition")
-ALL = sources("src", "tests", "examples", "benchmarks")
+CLIENT = sources("packages/volition-client/src")
+ALL = sources("src", "packages", "tests", "examples", "benchmarks")
 
 
 def module_name(path: Path) -> str:

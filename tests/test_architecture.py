@@ -1,7 +1,8 @@
 """Who may import whom, read from the source itself: lazy, relative and named imports included.
 
 records <- types <- backbones <- heads <- policy <- training <- config <- recipes <- studies <- cli
-data, envs and evaluation stand beside it: they know records and contract only, and never torch
+data, envs, evaluation and serving stand beside it: they know records and contract only, and never torch
+volition_client, which robots install, stands below all of it and imports nothing of ours
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source_tree import OURS, PACKAGE, imported, module_name
+from tests.source_tree import CLIENT, OURS, PACKAGE, imported, module_name
 
 # part -> parts (or modules of parts) that it may import. A part may always import itself; a new part needs a row.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -27,9 +28,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"records", "contract", "geometry"},
     "envs": {"records", "contract", "names"},
     "evaluation": {"records", "contract"},
+    "serving": {"records", "contract", "evaluation.batching"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
-    "auxiliary": {"records", "types", "backbones", "heads", "data.transforms", "data.vision_language"},
+    "auxiliary": {
+        "records",
+        "types",
+        "backbones",
+        "heads",
+        "data.transforms",
+        "data.vision_language",
+        "data.remote",
+        "data.sampler",
+    },
     "policy": {"records", "contract", "types", "backbones", "heads", "auxiliary", "data.transforms"},
     "training": {"records", "contract", "types", "backbones", "heads", "policy"},
     "config": {
@@ -45,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"contract", "backbones", "heads", "training", "config", "data", "envs"},
     "studies": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
-        *("data", "envs", "evaluation", "auxiliary", "geometry", "names"),
+        *("data", "envs", "evaluation", "auxiliary", "geometry", "names", "serving"),
     },
     "cli": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
@@ -59,23 +70,29 @@ MAY_NEED: dict[str, set[str]] = {
     "geometry": {"numpy"},
     "action_tokens": {"numpy"},
     "names": set(),
-    "robots": {"numpy"},
+    "robots": {"numpy", "volition_client"},
     "types": {"torch", "jaxtyping"},
-    "data": {"numpy", "pyarrow", "av", "PIL", "h5py"},
+    "data": {"numpy", "pyarrow", "av", "PIL", "h5py", "fsspec", "aiohttp"},
     "envs": {"numpy", "mujoco", "PIL"},
     "evaluation": {"numpy", "av", "PIL"},
+    "serving": {"numpy", "PIL", "msgpack", "starlette", "uvicorn", "zmq", "volition_client"},
     "backbones": {"torch", "jaxtyping", "transformers", "tokenizers", "safetensors"},
     "heads": {"torch", "jaxtyping", "tokenizers", "diffusers"},
     "auxiliary": {"numpy", "torch", "jaxtyping", "transformers"},
     "policy": {"numpy", "torch"},
-    "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes"},
+    "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes", "trackio", "wandb"},
     "config": set(),
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
     "recipes": set(),
-    "studies": {"numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"},
+    "studies": {
+        *("numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"),
+        *("ray", "optuna", "huggingface_hub", "rerun"),
+    },
     "cli": {"tyro"},
 }
-WITHOUT_TORCH = ("records", "contract", "geometry", "action_tokens", "names", "robots", "data", "envs", "evaluation")
+WITHOUT_TORCH = (
+    *("records", "contract", "geometry", "action_tokens", "names", "robots", "data", "envs", "evaluation", "serving"),
+)
 
 
 def part_of(module: str) -> str:
@@ -96,6 +113,14 @@ def forbidden(source: str, module: str, *, is_package: bool = False) -> list[str
         elif root not in sys.stdlib_module_names and root not in MAY_NEED[part]:
             found.append(f"{module} needs {root}")
     return found
+
+
+def test_the_robots_package_needs_little_and_nothing_of_ours() -> None:
+    for path in CLIENT:
+        names = {
+            name.split(".")[0] for name in imported(ast.parse(path.read_text()), "volition_client.x", is_package=False)
+        }
+        assert names - set(sys.stdlib_module_names) <= {"numpy", "msgpack", "websockets", "volition_client"}, path
 
 
 def parts_there_are() -> set[str]:

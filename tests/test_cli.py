@@ -87,7 +87,9 @@ def test_the_fields_of_an_environment_are_flags(inside: Path, capsys: pytest.Cap
         ),
         (("eval", "nowhere", "--starts", "1", "--tasks", "turn_on_lead"), "did you mean 'turn_on_led'?"),
         (("eval", "nowhere", "--chains", "1"), "nowhere must be a checkpoint"),
-        (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, or --offline DATASET"),
+        (("eval", "nowhere", "--chains", "1", "--shard", "2/1"), "nowhere must be a checkpoint"),
+        (("eval", "nowhere"), "say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET"),
+        (("eval", "nowhere", "--starts", "1", "--deaf-twin", "x"), "are rows of --probes: ask for it too"),
         (("data", "info", "nowhere"), "nowhere must be a dataset folder"),
         (("eval", "nowhere", "--env", "dsek", "--starts", "1"), "no environment 'dsek'; did you mean 'desk'?"),
         (("eval", "nowhere", "--env=tests.toy:SPEC", "--starts", "1"), "a class with the members of an EnvConfig"),
@@ -120,6 +122,7 @@ def test_a_missing_dataset_is_one_line(
     ]
 
 
+TRANSIENT = ("_seconds", "_per_second", "folder")  # fields that differ between runs of one evaluation
 TINY = (
     *("--run", "runs/tiny", "--loop.log-every", "2", "--loop.save-every", "2", "--loop.batch-size", "2"),
     *("--data.recording.record.tasks", "open_drawer", "--data.recording.record.episodes-per-task", "1"),
@@ -141,7 +144,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_training_leaves_a_run_folder(trained: Path) -> None:
     run = trained / "runs" / "tiny"
     assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == [2, 4]
-    assert {path.name for path in run.iterdir()} == {"config.json", "contract.json", "metrics.jsonl", "checkpoints"}
+    assert {path.name for path in run.iterdir()} == {
+        *("config.json", "contract.json", "metrics.jsonl", "checkpoints", "first_batch.png"),
+    }
     assert {path.name for path in (run / "checkpoints" / "step_4").iterdir()} == {
         *("config.json", "contract.json", "weights.safetensors", "optimizer.safetensors"),
         *("trainer.json", "manifest.json"),
@@ -184,6 +189,39 @@ def test_single_tasks_are_evaluated_with_intervals(trained: Path) -> None:
     low, high = score["success_interval"]
     assert 0 <= low <= score["success_rate"] <= high <= 1
     assert len(score["episodes"]) == 2
+
+
+def test_two_checkpoints_are_compared_on_the_same_starts(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = max((trained / "runs/tiny/checkpoints").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+    for what in (("--chains", "2", "--resampled", "2"), ("--starts", "1", "--tasks", "turn_on_led")):
+        words = ("eval", "runs/tiny", *what, "--max-steps", "4", "--workers", "1", "--against", str(step))
+        assert volition(*words, "--json", "against.json") == 0
+        found = json.loads((trained / "against.json").read_text())
+        for part in (found, *([found["resampled"]] if "resampled" in found else [])):
+            against = part["against"]
+            assert (against["difference"], against["p_value"]) == (0.0, 1.0)
+            low, high = against["interval"]
+            assert low < 0 < high
+            assert against["theirs"]["tasks"] == part["tasks"]
+    assert "+0.000" in capsys.readouterr().out
+    assert found["episodes_needed"]["0.05"] > 100
+
+
+def test_shards_are_merged_into_what_one_call_finds(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("eval", "runs/tiny", "--starts", "4", "--tasks", "turn_on_led", "--max-steps", "6")
+    assert volition(*words, "--workers", "1", "--json", "whole.json") == 0
+    for index in (1, 2):
+        assert volition(*words, "--workers", "0", "--shard", f"{index}/2", "--out", f"part{index}") == 0
+    assert "volition eval --merge" in capsys.readouterr().out
+    parts = [next((trained / f"part{index}").iterdir()) for index in (1, 2)]
+    assert volition("eval", "--merge", *map(str, parts), "--json", "merged.json") == 0
+    lasting = [
+        {name: x for name, x in json.loads((trained / file).read_text()).items() if not name.endswith(TRANSIENT)}
+        for file in ("whole.json", "merged.json")
+    ]
+    assert {name: x for name, x in lasting[0].items() if name in lasting[1]} == lasting[1]
+    assert volition("eval", "--merge", str(parts[0])) == 2
+    assert "2 of 4 episodes are missing (numbers 1, 3)" in capsys.readouterr().err
 
 
 def test_a_recording_is_described(trained: Path) -> None:

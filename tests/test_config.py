@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import LlamaConfig
 
 from tests.toy import SPEC
 from volition import recipes
+from volition.backbones import HubBackbone
 from volition.config import Contract, DataConfig, Experiment, WindowConfig, dump, load, read
 from volition.contract import Camera, Dimension, RobotSpec, convention_hash, differences, relative_arm_7d, require_equal
 from volition.data.calvin_select import CalvinConfig
 from volition.data.transforms import Chain, NormalizeState, Scale, clip_to
 from volition.envs.desk.environment import DeskConfig
 from volition.envs.desk.starts import ShiftRange
+from volition.heads import FASTHeadConfig
 from volition.names import locate, suggest
 from volition.studies.train_command import parse
 from volition.training.train import LoopConfig
@@ -223,6 +226,37 @@ def test_a_recipe_cannot_ask_for_what_the_robot_does_not_have() -> None:
         ValueError, match=r"state \['torque'\] and cameras \['wrist'\].*it has state \['tcp_x', 'tcp_y'\]"
     ):
         experiment.build(ROBOT)
+
+
+def of_a_model_in_a_folder() -> Experiment:
+    return replace(recipes.smoke(), backbone=HubBackbone(model_id="a flag says which"))
+
+
+def test_a_model_without_eyes_is_told_before_anything_is_recorded(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"must be a model that reads pictures and text; 'llama' is none"):
+        parse(f"{__name__}:of_a_model_in_a_folder", ["--backbone.model-id", str(tmp_path)])
+
+
+def with_coarse_tokens() -> Experiment:
+    return replace(recipes.smoke(), head=FASTHeadConfig(scale=1.0))
+
+
+def test_so_is_a_head_that_cannot_say_what_the_robot_does() -> None:
+    with pytest.raises(ValueError, match=r"scale=1.0 must be above .* may turn a binary dimension around"):
+        parse(f"{__name__}:with_coarse_tokens", [])
+    assert parse(f"{__name__}:with_coarse_tokens", ["--head.scale", "10"]).experiment.head == FASTHeadConfig()
+
+
+def test_so_is_a_camera_that_is_not_there_and_one_that_nobody_looks_at_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(ValueError, match=r"cameras \['top'\] that the robot does not have"):
+        parse("smoke", ["--data.cameras", "static", "top"])
+    assert parse("smoke", ["--data.cameras", "static"]).experiment.data.cameras == ("static",)
+    assert [record.message for record in caplog.records] == [
+        "the policy will not see the cameras ['gripper']: data.cameras does not name them"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "src/volition/evaluation/workers.py",
         "pickle",
     ): "what makes an environment goes through a pipe to a process that this one started; nothing is read from a file",
+    ("src/volition/evaluation/worker.py", "pickle"): "the other end of that pipe",
     ("src/volition/compat/checkpoint.py", "torch.load"): "foreign checkpoints are no other format; weights_only always",
     ("src/volition/compat/checkpoint.py", "pickle"): "the error that torch.load raises for a hostile file",
     (

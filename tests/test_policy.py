@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.tiny import CAMERAS, SPACES, make_backbone, make_batch, make_head, make_target
 from volition.data.transforms import Chain
 from volition.policy import Collator, Policy
+from volition.records import Observation
 from volition.types import Batch
 
 TEXTS = ["lift red", "push the blue block"]
@@ -34,6 +36,12 @@ def test_every_entry_of_the_state_reaches_its_projection(policy: Policy) -> None
     first, second = gradients(policy, batch)["head.features.state.0.weight"].unbind(1)
     assert first.any()
     assert not second.any()
+
+
+def test_a_camera_that_an_observation_lacks_is_named(policy: Policy) -> None:
+    seen = Observation({"static": np.zeros((1, 32, 32, 3), np.uint8)}, np.zeros((1, 2), np.float32), TEXTS[0])
+    with pytest.raises(ValueError, match=r"must have the cameras \['gripper'\], and has \['static'\]"):
+        policy.act([seen], policy.start(1))
 
 
 @pytest.mark.parametrize("camera", CAMERAS)

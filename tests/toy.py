@@ -123,6 +123,9 @@ class Toy:
         self.position = np.clip(self.position + STEP * np.clip(action, -1, 1), -1, 1)
         return bool(np.linalg.norm(self.position - self._goal()) < REACHED)
 
+    def rest(self) -> np.ndarray:
+        return np.zeros(2, np.float32)
+
     def instructions(self, task: str, split: str) -> tuple[str, ...]:
         if task not in TASKS or split not in WORDINGS:
             raise ValueError(f"the toy has the tasks {TASKS} and the splits {tuple(WORDINGS)}, got {task} and {split}")

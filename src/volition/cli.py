@@ -1,6 +1,6 @@
 """The command line. Every verb is a frozen dataclass: its fields are the flags, its docstring is the help.
 
-volition demo | record | data | verify | train | audit | backbones | eval | doctor        volition VERB --help
+demo | record | data | verify | train | audit | plan | compare | backbones | eval | serve | doctor      VERB --help
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import tyro
 
+from volition.data.remote_server import RemoteError
 from volition.studies.backbones_command import Backbones
 from volition.studies.commands import Demo, Doctor, evaluate, record
 from volition.studies.data_commands import data
@@ -50,6 +51,52 @@ def audit(arguments: list[str]) -> None:
         raise SystemExit(1)
 
 
+def plan(arguments: list[str]) -> None:
+    """Predict a recipe's memory and step time, and find the settings that fit a device.
+
+    Example:  volition plan demo --gpu 8GB
+              volition plan smoke --cpu 4GB
+              volition plan my_lab.recipes:ours --gpu 24GB --loop.batch-size 64 --json plan.json
+    """
+    from volition.studies.plan_command import execute
+    from volition.studies.planning import chosen
+    from volition.studies.train_command import recipe_and_flags
+
+    if chosen(execute(*recipe_and_flags(plan, arguments))) is None:
+        raise SystemExit(1)
+
+
+def compare(arguments: list[str]) -> None:
+    """Compare variants of a recipe: same data, order, seeds and budget, and a table with intervals.
+
+    Example:  volition compare demo --heads mlp lstm gpt2 --history policy_head interleaved one_step --seeds 3
+              volition compare demo --vary train.vision=True,False loop.optim.lr=1e-3,3e-4 --starts 0
+              volition compare demo --heads mlp lstm flow --screen --starts 0
+    """
+    from volition.studies.compare_command import execute
+    from volition.studies.train_command import recipe_and_flags
+
+    execute(*recipe_and_flags(compare, arguments))
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve a checkpoint to robots, over websockets, HTTP and ZeroMQ.
+
+    Example:  volition serve runs/demo --port 8000
+              volition serve runs/demo --host 0.0.0.0 --tokens tokens.txt --tls-certificate c.pem --tls-key k.pem
+              volition serve runs/demo --safety arm.json --record runs/requests
+              volition serve runs/demo --replay runs/requests
+    """
+    try:
+        from volition.studies.serve_command import parse
+    except ModuleNotFoundError as error:
+        raise ValueError(f"serving needs the extra serve ({error}): pip install 'volition[serve]'") from error
+    command = parse(serve, arguments)
+    from volition.studies.serving import execute
+
+    execute(command)
+
+
 def _of(kind: Any) -> Verb:
     def run(arguments: list[str]) -> None:
         tyro.cli(kind, args=arguments, prog=f"volition {kind.__name__.lower()}")()
@@ -65,8 +112,11 @@ VERBS: dict[str, Verb] = {
     "verify": _of(Verify),
     "train": train,
     "audit": audit,
+    "plan": plan,
+    "compare": compare,
     "backbones": _of(Backbones),
     "eval": evaluate,
+    "serve": serve,
     "doctor": _of(Doctor),
 }
 
@@ -88,7 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[words[0]](words[1:])
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept, and the same command goes on from there", status=130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RemoteError) as error:
+        if os.environ.get("RANK", "0") != "0" and type(error).__name__ != "FirstError":
+            raise SystemExit(2) from error  # every rank of torchrun found the same; the first says it
         _fail(str(error))
     except (RuntimeError, ImportError):
         _fail_without_drawing()

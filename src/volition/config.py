@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from volition.auxiliary import AnyAuxiliary, Auxiliary
-from volition.backbones import AnyBackbone, Backbone, TinyPaliGemma
+from volition.backbones import AnyBackbone, Backbone, Checked, TinyPaliGemma
 from volition.contract import RobotSpec, convention_hash
 from volition.data.action_transforms import AnyTransform
 from volition.data.calvin_select import CalvinConfig
@@ -23,12 +24,14 @@ from volition.data.mixture import SourceConfig
 from volition.data.record import RecordConfig
 from volition.data.transforms import Chain, Transform
 from volition.envs.base import EnvConfig
-from volition.heads import AnyHead, LSTMHeadConfig
+from volition.heads import AnyHead, LSTMHeadConfig, SpaceChecked
 from volition.names import locate, suggest
 from volition.policy import Collator, Policy
 from volition.training.freeze import TrainableConfig, make_trainable
+from volition.training.precision import set_precision
 from volition.training.train import LoopConfig
 
+logger = logging.getLogger(__name__)
 REMOTE_CODE = "transformers_modules"  # the package as which transformers runs code that comes with a model
 
 
@@ -74,11 +77,14 @@ class DataConfig:
     transforms: tuple[AnyTransform, ...] = ()  # of actions, in this order, before they are normalised
     cache: PackConfig = field(default_factory=PackConfig)  # how decoded pictures are kept between runs
     normalize: Normalization = "range"  # what becomes -1..1: what the action space declares, or what the data has
+    skip_frames: int = 1  # every n-th frame only is the last of a window: fewer samples that are nearly alike
     balance_tasks: bool = True  # every task the same share of the samples
     task_weights: tuple[tuple[str, float], ...] = ()  # relative to 1
     sources: tuple[SourceConfig, ...] = ()  # datasets beside it, brought to its robot; all else here holds for all
     weight: float = 1.0  # of `path` among them
+    held_out: float = 0.0  # share of the episodes of every task that validates and is not learned from
     blind: bool = False  # cameras blacked out: the control that tells what seeing is worth
+    deaf: bool = False  # instruction withheld: the control that tells what listening is worth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +100,27 @@ class Experiment:
     loop: LoopConfig = field(default_factory=LoopConfig)
     from_scratch: bool = False  # random weights in place of the backbone's own: the control for what pretraining brings
 
-    def build(self, robot: RobotSpec, transforms: Transform | None = None, *, pretrained: bool = True) -> Policy:
-        """A policy for this robot. `pretrained=False`: for a checkpoint to fill, and then only to act.
+    def __post_init__(self) -> None:
+        if not 0 <= self.data.held_out < 1:
+            raise ValueError(f"data.held_out must be a share, at least 0 and below 1, got {self.data.held_out}")
+        if self.loop.keep_best and not self.data.held_out:
+            raise ValueError(
+                f"loop.keep_best={self.loop.keep_best} needs a validation loss: set data.held_out, to 0.1 say"
+            )
 
-        Its backbone is random, and auxiliary losses do not open what they learn from.
-        """
+    def check(self, robot: RobotSpec) -> None:
+        """What can be wrong with the model and with what it is to look at, before anything takes time."""
+        self._require(robot)
+        unseen = sorted(robot.image_sizes.keys() - {*self.data.cameras})
+        if unseen:
+            logger.warning("the policy will not see the cameras %s: data.cameras does not name them", unseen)
+        if isinstance(self.head, SpaceChecked):
+            space = Chain(transforms=self.data.transforms).space(robot.action_space)
+            self.head.check(space.scaled(), horizon=self.window.action_horizon)
+        if isinstance(self.backbone, Checked):
+            self.backbone.check()
+
+    def _require(self, robot: RobotSpec) -> None:
         unknown = [name for name in self.data.state if name not in robot.state]
         missing = [name for name in self.data.cameras if name not in robot.image_sizes]
         if unknown or missing:
@@ -106,8 +128,16 @@ class Experiment:
                 f"the recipe asks for state {unknown} and cameras {missing} that the robot does not have; "
                 f"it has state {list(robot.state)} and cameras {list(robot.image_sizes)}"
             )
+
+    def build(self, robot: RobotSpec, transforms: Transform | None = None, *, pretrained: bool = True) -> Policy:
+        """A policy for this robot. `pretrained=False`: for a checkpoint to fill, and then only to act.
+
+        Its backbone is random, and auxiliary losses do not open what they learn from.
+        """
+        self._require(robot)
         transforms = transforms or Chain()
         backbone = self.backbone.build(pretrained=pretrained and not self.from_scratch)
+        set_precision(backbone, self.loop.precision)
         state = tuple(robot.state.index(name) for name in self.data.state)
         head = self.head.build(
             backbone,

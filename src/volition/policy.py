@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from volition.auxiliary.base import Auxiliary
 from volition.backbones.base import Adapter, Backbone, Encoded
 from volition.backbones.interleaved import stream
 from volition.backbones.stream import Memory
 from volition.data.transforms import Transform
-from volition.heads.base import Head
-from volition.records import Observation, Sample
+from volition.heads.base import Head, Inpainting
+from volition.records import Observation, Sample, Settled
 from volition.types import Batch, Loss, Target
 
 
@@ -26,6 +26,7 @@ class RobotState:
 
     memory: Memory | None  # of the backbone, with interleaved history
     head: Any
+    confidence: np.ndarray | None = None  # float32[H]: of the chunk that came with this state, where the head tells
 
 
 class Policy(nn.Module):
@@ -50,6 +51,12 @@ class Policy(nn.Module):
         terms = [one.term(self.backbone, encoded, target) for one in self.auxiliary]
         return loss.plus([term for term in terms if term is not None])
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        """How many numbers each term of the loss is a mean over (see `Head.counts`); "" for what is not named."""
+        wanted = [(one, target.extras.get(one.name)) for one in self.auxiliary]
+        extra = {f"{one.name}_loss": one.count(found, target) for one, found in wanted if found is not None}
+        return {"": target.mask.sum()} | self.head.counts(target) | extra
+
     def start(self, n: int) -> list[RobotState]:
         """States of `n` robots that have seen nothing."""
         return [RobotState(None, self.head.start()) for _ in range(n)]
@@ -61,10 +68,32 @@ class Policy(nn.Module):
         """One observation (T = 1) and state a robot -> action chunks float32[B, H, A] in robot units, new states."""
         batch = self.collator.batch(observations).to(self.backbone.device)
         encoded, remembered = self._read(batch, states)
-        chunks, heads = self.head.predict(encoded, batch, [state.head for state in remembered])
+        chunks, heads, sure = self.head.predict_with_confidence(encoded, batch, [state.head for state in remembered])
+        confidence = [None] * len(states) if sure is None else sure.float().cpu().numpy()
+        after = [RobotState(state.memory, *rest) for state, *rest in zip(remembered, heads, confidence)]
+        return self._decode(chunks, observations), after
+
+    @property
+    def continues(self) -> bool:
+        """Whether `act_on` can be asked for."""
+        return isinstance(self.head, Inpainting)
+
+    @torch.inference_mode()
+    def act_on(
+        self, observations: Sequence[Observation], states: Sequence[RobotState], settled: Sequence[Settled | None]
+    ) -> tuple[np.ndarray, list[RobotState]]:
+        """As `act`, with chunks that begin as what is settled says."""
+        assert isinstance(self.head, Inpainting), "ask `continues` first"
+        batch = self.collator.batch(observations).to(self.backbone.device)
+        encoded, remembered = self._read(batch, states)
+        known, weights = self.collator.settled(settled, observations)
+        device, heads = self.backbone.device, [state.head for state in remembered]
+        chunks, heads = self.head.inpaint(encoded, batch, heads, known.to(device), weights.to(device))
+        return self._decode(chunks, observations), [replace(s, head=head) for s, head in zip(remembered, heads)]
+
+    def _decode(self, chunks: torch.Tensor, observations: Sequence[Observation]) -> np.ndarray:
         decode = self.collator.transforms.decode
-        actions = np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)])
-        return actions, [replace(state, head=head) for state, head in zip(remembered, heads)]
+        return np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)])
 
     def _read(self, batch: Batch, states: Sequence[RobotState]) -> tuple[Encoded, list[RobotState]]:
         """The newest step of every robot, and what is remembered of the robot then; its head has still to act."""
@@ -108,7 +137,26 @@ class Collator:
         encoded = np.stack([self.transforms.known(known) for known in given])
         return None if encoded.all() else torch.from_numpy(encoded)
 
+    def settled(
+        self, settled: Sequence[Settled | None], observations: Sequence[Observation]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first P actions of every chunk as the head sees them [B, P, A], and how settled each is [B, P].
+
+        Of one robot at least something is settled.
+        """
+        length, dim = np.max([one.actions.shape for one in settled if one is not None], axis=0)
+        actions = np.zeros((len(settled), length, dim), np.float32)
+        weights = np.zeros((len(settled), length), np.float32)
+        for row, one in enumerate(settled):
+            if one is not None:
+                actions[row, : len(one.actions)], weights[row, : len(one.weights)] = one.actions, one.weights
+        encoded = [self.transforms.encode(x[None], o)[0] for x, o in zip(actions, observations)]
+        return _stack(encoded), torch.from_numpy(weights)
+
     def batch(self, observations: Sequence[Observation]) -> Batch:
+        for observation in observations:
+            if missing := [camera for camera in self.cameras if camera not in observation.images]:
+                raise ValueError(f"an observation must have the cameras {missing}, and has {[*observation.images]}")
         seen = [self.transforms.observe(o) for o in observations]
         steps = len(seen[0].state)
         rows_each, steps_each = (1, steps) if self.interleaved else (steps, 1)

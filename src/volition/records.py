@@ -84,6 +84,33 @@ class Actor(Protocol):
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What a robot is going to do before an answer comes, and perhaps after: a chunk is to continue it."""
+
+    actions: np.ndarray  # float32[P, A] in robot units; entry k is the action k steps from now
+    weights: np.ndarray  # float32[P]: 1 is executed whatever is answered, towards 0 it matters less and less
+
+
+@runtime_checkable
+class Inpainter(Actor, Protocol):
+    """A policy that can make chunks which continue what is settled."""
+
+    @property
+    def continues(self) -> bool: ...  # whether its head can
+    def act_on(
+        self, observations: Sequence[Observation], states: Sequence[Any], settled: Sequence[Settled | None]
+    ) -> tuple[np.ndarray, list[Any]]: ...
+
+
+@runtime_checkable
+class Confident(Protocol):
+    """A state that also tells how sure the policy was of the chunk that it came with."""
+
+    @property
+    def confidence(self) -> np.ndarray | None: ...  # float32[H] in 0..1, or None: the policy has no opinion
+
+
+@dataclass(frozen=True)
 class Start:
     """Where an episode of closed-loop evaluation begins: an environment makes it from (task, seed) alone."""
 

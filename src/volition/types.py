@@ -84,6 +84,7 @@ class Loss:
 
     total: Float[Tensor, ""]
     metrics: dict[str, Float[Tensor, ""]]  # detached; the loop turns them into numbers when it logs
+    terms: tuple[Term, ...] = ()  # what `total` is the weighted sum of, where it is known
 
     @classmethod
     def of(cls, terms: Sequence[Term], metrics: Mapping[str, Tensor]) -> Loss:
@@ -99,4 +100,16 @@ class Loss:
                 raise ValueError(f"every part of a loss needs a name of its own, and {term.name!r} is there already")
             total = total + term.weight * term.value
             metrics[term.name] = term.value.detach()
-        return Loss(total=total, metrics=metrics)
+        return Loss(total=total, metrics=metrics, terms=(*self.terms, *terms))
+
+    def shared(self, shares: Mapping[str, Tensor]) -> Loss:
+        """Of a part of a batch: what it adds to the loss of the whole batch, to the last weight of a masked mean.
+
+        shares: of every term by its name, and under "" of all others, how much of the whole batch's mean it is.
+        """
+        rest = shares[""]
+        if not self.terms:
+            return Loss(total=self.total * rest, metrics={name: x * rest for name, x in self.metrics.items()})
+        parts = [replace(term, value=term.value * shares.get(term.name, rest)) for term in self.terms]
+        names = {term.name for term in parts}
+        return Loss.of(parts, {name: x * rest for name, x in self.metrics.items() if name not in names})

@@ -1,5 +1,6 @@
 """Questions about real pictures of the desk, through two families of models."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch.nn.functional as F
 
 from tests.families import make_family
 from tests.tiny import make_backbone
-from volition.auxiliary.cotraining import NOT_SAID, CoTrainingConfig, Questions, collate_answers
+from volition.auxiliary import cotraining
+from volition.auxiliary.cotraining import NOT_SAID, Answers, CoTrainingConfig, Questions, collate_answers
+from volition.backbones.adapter import Adapter
 from volition.data.transforms import Transform
+from volition.data.vision_language import QuestionSet
 from volition.envs.desk.desk import Desk
 from volition.records import VisionLanguageSample
 from volition.studies.pretraining.questions import ask
@@ -125,7 +129,7 @@ def test_the_backbone_learns_the_answers(samples) -> None:
 
 
 def test_the_schedule_is_a_function_of_the_step(backbone, samples) -> None:
-    config = CoTrainingConfig(batch_size=4, every=3, seed=5)
+    config = CoTrainingConfig(batch_size=2, every=3, seed=5)
     feed = Questions(config, samples, backbone.adapter)
     assert [step for step in range(1, 13) if feed([], step) is not None] == [3, 6, 9, 12]
     first, again = feed([], 6), Questions(config, samples, backbone.adapter)([], 6)
@@ -142,3 +146,51 @@ def test_what_cannot_be_a_batch_is_refused(backbone, samples) -> None:
         Questions(CoTrainingConfig(), [], backbone.adapter)
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         CoTrainingConfig(every=0)
+
+
+class Mixed(QuestionSet):
+    """Seven questions about one picture and three about two, which are told by their words; one cannot be read."""
+
+    num_images = np.array([1, 1, 2, 1, 1, 2, 1, 1, 2, 1])
+    damaged = -1
+
+    def __len__(self) -> int:
+        return len(self.num_images)
+
+    def __getitem__(self, index: int) -> VisionLanguageSample:
+        if index == self.damaged:
+            raise ValueError("x.png must be a picture")
+        pictures = (np.zeros((4, 4, 3), np.uint8),) * int(self.num_images[index])
+        return VisionLanguageSample(pictures, "what", "abcdefghij"[index])
+
+
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The answers, which tell questions apart, of every batch that is collated."""
+    found: list[list[str]] = []
+
+    def collate(samples: Sequence[VisionLanguageSample], adapter: Adapter) -> Answers:
+        found.append([sample.answer for sample in samples])
+        return collate_answers(samples, adapter)
+
+    monkeypatch.setattr(cotraining, "collate_answers", collate)
+    return found
+
+
+def test_every_question_comes_before_any_comes_again(backbone, dealt) -> None:
+    """Batches have one number of pictures each; a deal is four batches of the ones and two of the others."""
+    feed = Questions(CoTrainingConfig(batch_size=2), Mixed(), backbone.adapter)
+    for step in range(1, 7):
+        feed([], step)
+    assert {letter for batch in dealt for letter in batch} == set("abcdefghij")
+    assert {len({Mixed.num_images["abcdefghij".index(x)] for x in batch}) for batch in dealt} == {1}
+
+
+def test_a_question_that_cannot_be_read_is_replaced_aloud(backbone, dealt, caplog) -> None:
+    questions = Mixed()
+    questions.damaged = 3
+    feed = Questions(CoTrainingConfig(batch_size=2), questions, backbone.adapter)
+    for step in range(1, 7):
+        feed([], step)
+    assert {letter for batch in dealt for letter in batch} == set("abcefghij")
+    assert "question 3 is left out, the next one takes its place: x.png must be a picture" in caplog.text

@@ -16,6 +16,7 @@ from volition.backbones import HubBackbone
 from volition.backbones.adapter import Adapter
 from volition.backbones.grids import Grids
 from volition.backbones.hub import picture_size
+from volition.backbones.minicpm import MiniCPM
 from volition.backbones.tiny import tiny_tokenizer
 from volition.config import REMOTE_CODE, dump, load
 from volition.studies.backbone_checks import make_batch
@@ -151,6 +152,8 @@ def test_a_checkpoint_cannot_ask_for_code_to_run() -> None:
         ({"patch_size": 16, "spatial_merge_size": 3}, {}, Grids, 0, (192, 192)),
         ({"patch_size": 16, "pooling_kernel_size": 3}, {}, Grids, 0, (192, 192)),
         ({"patch_size": 14, "spatial_merge_size": 2, "image_size": 1540}, {}, Grids, 280, (280, 280)),
+        ({"patch_size": 14, "image_size": 980}, {}, MiniCPM, 0, (224, 224)),
+        ({"patch_size": 16, "image_size": 224}, {}, MiniCPM, 0, (192, 192)),
     ],
 )
 def test_size_of_pictures(

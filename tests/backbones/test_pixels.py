@@ -13,6 +13,7 @@ from transformers import (
     Idefics3ImageProcessorPil,
     Kosmos2_5ImageProcessorPil,
     LlavaNextImageProcessorPil,
+    MiniCPMV4_6ImageProcessorPil,
     MllamaImageProcessorPil,
     PaddleOCRVLImageProcessorPil,
     PixtralImageProcessorPil,
@@ -23,6 +24,7 @@ from transformers import (
 
 from tests.families import make_family
 from volition.backbones.images import Pictures, normalise
+from volition.backbones.molmo2 import pooled_patches
 
 SIDE = 32
 SQUARE = {"height": SIDE, "width": SIDE}
@@ -72,6 +74,7 @@ def test_a_filter_that_is_not_there_is_near() -> None:
         ("hunyuan_vl", HunYuanVLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=1, **PIXELS)),
         ("kosmos-2.5", Kosmos2_5ImageProcessorPil(max_patches=4)),
         ("mistral3", PixtralImageProcessorPil(patch_size=8, size={"longest_edge": SIDE})),
+        ("minicpmv4_6", MiniCPMV4_6ImageProcessorPil(patch_size=8, slice_mode=False, scale_resolution=SIDE)),
         ("mllama", MllamaImageProcessorPil(size=SQUARE, max_image_tiles=4)),
         ("llava_next", LlavaNextImageProcessorPil(size=SQUARE, crop_size=SQUARE, image_grid_pinpoints=[[32, 64]])),
     ],
@@ -86,3 +89,18 @@ def test_layout_of_a_family(family: str, processor: Any) -> None:
     for name, value in adapter.pixels(cameras).items():
         wanted = torch.as_tensor(theirs[name])
         torch.testing.assert_close(value.to(wanted.dtype).reshape(wanted.shape), wanted, atol=0.03, rtol=0)
+
+
+def test_patches_that_are_pooled_lie_together_and_a_grid_of_odd_sides_is_filled_up() -> None:
+    assert pooled_patches(2, 4).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    assert pooled_patches(3, 3).tolist() == [[0, 1, 3, 4], [2, -1, 5, -1], [6, 7, -1, -1], [8, -1, -1, -1]]
+
+
+def test_molmo_reads_patches_row_by_row_with_the_colours_of_a_pixel_side_by_side() -> None:
+    adapter = make_family("molmo2").adapter
+    cameras = [torch.arange(3.0 * SIDE * SIDE).view(1, 3, SIDE, SIDE) + i for i in range(2)]
+    given = adapter.pixels(cameras)
+    second_patch = cameras[1][0, :, :8, 8:16]
+    assert torch.equal(given["pixel_values"][1, 1], second_patch.permute(1, 2, 0).flatten())
+    assert given["image_token_pooling"][4].tolist() == [16, 17, 20, 21], "of the second picture, behind the first's 16"
+    assert given["image_grids"].tolist() == [[2, 2, 0, 0]] * 2

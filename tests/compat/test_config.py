@@ -104,6 +104,52 @@ def test_every_key_has_a_fate(tmp_path: Path) -> None:
     assert set(CALVIN) - {"parent", "model_load_path", "act_encoder", "fwd_head"} <= {f.split(".")[0] for f in fates}
 
 
+# Beside those of the file above, all that the reference or one of its published files knows.
+OTHERS: dict[str, Any] = {
+    **dict.fromkeys(("model_path", "model_config", "exp_name", "log_root", "cache_root", "model_load_source"), "x"),
+    **dict.fromkeys(("kl_div_ratio", "clip_norm_ratio", "vl_cotrain_ratio", "warmup_ratio", "mu_val"), 0.1),
+    **dict.fromkeys(("regular_action", "use_mu_law", "tcp_rel", "use_clip_norm", "discrete_action_history"), False),
+    **dict.fromkeys(("use_mim_obs_loss", "use_pixel_loss", "use_obs_queries", "use_tube_mask", "use_state"), False),
+    "vision_masked_ratio": 0.9,
+    "scheduler": "half-cosine",
+    "gradient_clip_val": 1.0,
+    "resume": "x",
+    "x_mean": 0,
+    "x_std": 1,
+    "train_weights": [1],
+    "vision_encoder": {"clip_vision_encoder_path": "x", "clip_vision_encoder_pretrained": "x"},
+    "train_setup": {
+        **dict.fromkeys(("freeze_resampler", "reinit", "load_vl_param", "train_resampler"), False),
+        **dict.fromkeys(("train_full_decoder", "predict_forward_hand", "predict_caption"), False),
+        **dict.fromkeys(("freeze_mm_mlp_adapter", "tune_mm_mlp_adapter", "gradient_checkpointing"), False),
+        **dict.fromkeys(("mm_use_im_start_end", "mm_use_im_patch_token"), False),
+        **{"lora_alpha": 16, "lora_dropout": 0.05, "lora_bias": "none", "mm_projector_lr": 1e-4},
+    },
+    "act_head": {
+        **{"token_source": "all", "fill_zero": False, "num_layers": 4, "policy_rnn_dropout_p": 0},
+        **{"n_bin": 256, "min_action": -1, "max_action": 1},
+    },
+    "tokenizer": {"additional_special_tokens": ["<x>"], "use_local_files": True, "tokenizer_type": "x"},
+    "vlm": {"residual": False},
+    "trainer": {
+        **dict.fromkeys(("logger", "use_distributed_sampler", "log_every_n_steps", "val_check_interval"), 1),
+        **dict.fromkeys(("max_epochs", "max_steps", "accumulate_grad_batches"), 1),
+        **dict.fromkeys(("check_val_every_n_epoch", "limit_val_batches"), 1),
+    },
+}
+
+
+def test_no_key_of_the_reference_is_unknown(tmp_path: Path) -> None:
+    _, report = read_config(written(tmp_path, OTHERS))
+    fates = {*report.honoured, *report.dead, *report.elsewhere}
+    flat = {
+        f"{name}.{key}" if isinstance(value, dict) and name != "vision_encoder" else name
+        for name, value in OTHERS.items()
+        for key in (value if isinstance(value, dict) else (name,))
+    }
+    assert fates == flat - {"use_state"}, "which may be there as long as it asks for nothing"
+
+
 def test_clipping_in_the_trainer_is_dead_as_in_the_reference(tmp_path: Path) -> None:
     """Its configs ask for clipping there and none is done; we say so, and do not clip either."""
     config, report = read_config(written(tmp_path, CALVIN))
@@ -126,7 +172,7 @@ def test_clipping_in_the_trainer_is_dead_as_in_the_reference(tmp_path: Path) -> 
         ({"use_hand_rgb": 1}, "must be of type bool"),
         ({"fwd_head": {"type": "x"}}, "does not exist"),
         ({"use_state": True}, "misspells"),
-        ({"robovlm_name": "RoboLLaVA"}, "must be one of RoboKosMos, RoboPaligemma"),
+        ({"robovlm_name": "RoboLLaVA", "llava": {"version": "v1"}}, "must be one of RoboKosMos, RoboPaligemma"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:

@@ -21,6 +21,7 @@ from volition.compat.losses import action_losses
 from volition.compat.model import Inputs
 from volition.compat.postprocess import CalvinOutput
 from volition.envs.desk.environment import DeskConfig, DeskEnv
+from volition.evaluation.chunking import Execute
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
 from volition.records import Actor, Observation
@@ -213,7 +214,7 @@ def test_it_drives_a_simulator_as_every_actor_does() -> None:
     """Both cameras, several robots at once, a new memory for every command."""
     env = partial(DeskEnv, DeskConfig(image_sizes={"static": (32, 32), "gripper": (20, 20)}))
     trials = task_trials(("open_drawer", "close_drawer"), num_starts=1, first_seed=0, scenes=("A",))
-    config = RolloutConfig(replan_steps=2, max_steps=6, num_workers=0, slots_per_worker=2, batch=2)
+    config = RolloutConfig(chunking=Execute(steps=2), max_steps=6, num_workers=0, slots_per_worker=2, batch=2)
     results = evaluate(policy(tiny.CONFIG), env, trials, config)
     actions = [result.attempts[0].actions for result in results]
     assert [len(executed) for executed in actions] == [6, 6]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.environments import CASES, Case
+from tests.environments import CASES, Case, actions, first_start, play, same
 from volition.config import dump, load
 from volition.contract import Camera
 from volition.data.perform import RecordableEnv
 from volition.envs.base import EnvConfig, require_tasks
 from volition.envs.table import ENVIRONMENTS, find_env
-from volition.evaluation.episodes import Command, Trial, Watcher
+from volition.evaluation.batching import what_is_wrong
+from volition.evaluation.episodes import Command, Resting, Trial, Watcher
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.records import Env, Observation, Start
 
@@ -36,37 +37,6 @@ def env(case: Case) -> Iterator[Env]:
     made = case.config.make()
     yield made
     made.close()
-
-
-def first_start(case: Case, seed: int = 3, number: int = 0) -> Start:
-    return Start(seed=seed, tasks=(case.shown[number],), scene=case.config.scenes[0])
-
-
-def actions(case: Case, count: int, seed: int = 0) -> np.ndarray:
-    """float32[count, A], within the declared ranges."""
-    space = case.config.spec.action_space
-    low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
-    drawn = np.random.default_rng(seed).uniform(low, high, (count, space.dim))
-    binary = list(space.binary)
-    drawn[:, binary] = np.where(drawn[:, binary] > ((low + high) / 2)[binary], high[binary], low[binary])
-    return drawn.astype(np.float32)
-
-
-def same(left: Observation, right: Observation) -> bool:
-    """Equal to the bit."""
-    pictures = all(np.array_equal(left.images[name], right.images[name]) for name in {*left.images, *right.images})
-    return pictures and np.array_equal(left.state, right.state) and left.instruction == right.instruction
-
-
-def play(env: Env, start: Start, taken: np.ndarray, *, look: bool = True) -> list[Observation]:
-    env.reset(start)
-    env.begin(start.tasks[0])
-    seen = []
-    for action in taken:
-        if look:
-            seen.append(env.observe("now"))
-        env.step(action)
-    return [*seen, env.observe("now")]
 
 
 def test_the_config_travels(case: Case) -> None:
@@ -228,6 +198,25 @@ def test_steps_out_of_order_are_refused(case: Case, env: Env) -> None:
         env.reset(dataclasses.replace(start, tasks=()))
     with pytest.raises(ValueError, match="nowhere"):
         env.reset(dataclasses.replace(start, scene="nowhere"))
+
+
+def test_a_resting_robot_stays_where_it_is(case: Case, env: Env) -> None:
+    if not isinstance(env, Resting):
+        pytest.skip("it does not say how its robot waits")
+    env.reset(first_start(case))
+    env.begin(case.shown[0])
+    for action in actions(case, 3):
+        env.step(action)
+    space, before = case.config.spec.action_space, env.rest()
+    for _ in range(20):  # what moves on by itself comes to rest
+        env.step(env.rest())
+    settled = env.observe("").state
+    assert (before.shape, before.dtype) == ((space.dim,), np.float32)
+    assert np.array_equal(env.rest(), before), "waiting changes what waiting means"
+    assert what_is_wrong(before[None], space) == ""
+    for _ in range(10):
+        env.step(env.rest())
+    np.testing.assert_allclose(env.observe("").state, settled, atol=case.still)
 
 
 def test_it_fits_robots_that_differ_in_nothing_but_cameras(case: Case) -> None:

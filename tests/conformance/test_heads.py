@@ -10,6 +10,7 @@ from tests.tiny import BEYOND_READOUT, HEADS, SPACES, UNSCORED, make_backbone, m
 from volition.backbones import Encoded
 from volition.contract import ActionSpace
 from volition.heads import Head
+from volition.heads.base import Inpainting
 from volition.policy import Policy
 from volition.types import Batch, Loss, Target
 
@@ -244,3 +245,25 @@ def test_a_head_that_cannot_leave_a_dimension_out_says_so(backbone) -> None:
     known[0, 0] = False
     with pytest.raises(ValueError, match="cannot leave out those that a robot of the batch lacks"):
         head.loss(backbone.encode(batch), batch, replace(target, known=known))
+
+
+@pytest.mark.parametrize("space", ["arm-7d", "base-2d"])
+@pytest.mark.parametrize("name", ["flow", "diffusion", "expert"])
+def test_heads_that_denoise_continue_what_is_settled(name: str, space: str, backbone) -> None:
+    head = make_head(name, backbone, SPACES[space])
+    assert isinstance(head, Inpainting)
+    batch = make_batch(backbone, TEXTS)
+    step = step_of(backbone, batch, 0)
+    encoded = backbone.encode(step)
+    with torch.no_grad():
+        free, _ = head.predict(encoded, step, [head.start(), head.start()])
+        other, _ = head.predict(encoded, step, [replace(head.start(), seed=9)] * 2)
+        known = other[:, :3]  # what another seed would do, binary dimensions at their ends
+        weights = torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]])
+        held, after = head.inpaint(encoded, step, [head.start(), head.start()], known, weights)
+        alone, _ = head.inpaint(encoded, step, [head.start(), head.start()], known[[0, 0]], weights[[0, 0]])
+    assert [state.num_predictions for state in after] == [1, 1]
+    torch.testing.assert_close(held[0, :2], known[0, :2], rtol=0, atol=1e-5)
+    assert torch.equal(held[1], free[1]), "a row of which nothing is settled is as it was"
+    assert not torch.allclose(held[0, 3:], free[0, 3:]), "what is free follows what is settled"
+    torch.testing.assert_close(alone[0], held[0], rtol=1e-4, atol=1e-5)

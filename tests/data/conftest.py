@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,14 @@ def write_toy(
 def read_frames(root: Path) -> dict[str, bytes]:
     """The frame cache of a dataset, file by file, its index apart."""
     return {path.name: path.read_bytes() for path in (root / ".volition/frames").iterdir() if path.suffix == ".u8"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept about datasets that may not be written to goes elsewhere than to the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,13 @@ def test_statistics_are_those_of_whole_chunks_and_leave_out_what_is_masked() -> 
     assert (found.min, found.max) == ((1.0, 0.0), (3.0, 1.0))
 
 
-@pytest.mark.parametrize(("kind", "low", "high"), [("range", -20, 20), ("min_max", 1, 3), ("quantiles", 1, 3)])
+MEAN, STD = 46 / 24, (104 / 24 - (46 / 24) ** 2) ** 0.5  # of 9 times 1, 8 times 2 and 7 times 3: chunks of a ramp
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [("range", -20, 20), ("min_max", 1, 3), ("quantiles", 1, 3), ("mean_std", MEAN - 3 * STD, MEAN + 3 * STD)],
+)
 def test_what_a_policy_learns_is_in_the_unit_range(kind: str, low: float, high: float) -> None:
     dimensions = (replace(X, low=-10.0, high=10.0), Dimension(name="gripper", unit="", low=0.0, kind="binary"))
     space, relative = ActionSpace(dimensions=dimensions), RelativePosition(dimensions=(0,), state=(0,))

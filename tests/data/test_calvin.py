@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.data.formats.calvin import annotations, frame, make
-from volition.data.calvin import SPEC, CalvinEpisode, load_calvin, read_pickled_array
+from volition.data.calvin import ANNOTATIONS, SPEC, CalvinEpisode, load_calvin, read_pickled_array
 from volition.data.info import info
 from volition.data.open import detect, load_cached, load_episodes, load_spec
 from volition.data.windows import Windows
@@ -131,7 +131,10 @@ def test_a_missing_or_damaged_frame_is_named(split: Path, damage: Callable[[Path
     [
         ({"language": {}}, "must hold language.ann"),
         (annotations(ann=["one"]), "it holds 1, 2 and 2"),
-        ({**annotations(), "info": {"indx": [(3, 6), (9, 8)]}}, r"first <= last, but has \(9, 8\)"),
+        (
+            {**annotations(), "info": {"indx": [(3, 2), (9, 8)]}},
+            r"at least one segment.*\(9, 8\) of .* must have a frame",
+        ),
         ({**annotations(), "info": {"indx": [3, 6]}}, "must hold language.ann"),
     ],
 )
@@ -168,3 +171,12 @@ def test_what_the_real_simulator_recorded(calvin_mini: Path) -> None:
     assert sample.observation.images["static"].shape == (2, 200, 200, 3)
     assert sample.observation.images["static"].std() > 20
     assert sample.mask.all()
+
+
+def test_an_empty_segment_costs_that_segment(split: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.save(split / ANNOTATIONS, {**annotations(), "info": {"indx": [(3, 6), (9, 8)]}})  # type: ignore[arg-type]
+    episodes = load_calvin(split)
+    assert [(episode.first, episode.last) for episode in episodes] == [(3, 6)]
+    assert "left out: " in caplog.text
+    assert "the segment (9, 8) of 'lift_red_block_table' must have a frame" in caplog.text
+    assert info(split)["damaged_episodes"] == 1

@@ -110,6 +110,7 @@ def test_a_damaged_episode_costs_that_episode_only(damaged: Loaded, name: str) -
 
 def test_the_lost_are_counted(damaged: Loaded) -> None:
     count = len(DAMAGE)
+    assert left_out(damaged[2]) == count
     assert any(f"{2 * count} episodes are read, {count} episodes or files are left out" in line for line in damaged[1])
 
 

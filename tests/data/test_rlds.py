@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from tests.data.formats.rlds import (
     write_dataset,
 )
 from tests.fuzz_formats import mutated
+from volition.data import rlds
+from volition.data.info import info
 from volition.data.rlds import load_rlds, load_spec
 from volition.data.spec import UNKNOWN
+from volition.data.verify import verify
 
 
 @pytest.fixture
@@ -58,6 +62,10 @@ def test_a_flipped_bit_costs_one_episode(root: Path, caplog: pytest.LogCaptureFi
     assert [len(episode) for episode in episodes] == list(LENGTHS[1:])
     assert f"{path}: 1 of 2 episodes are lost ({path}, episode 0:" in caplog.text
     assert "checksum" in caplog.text
+    assert (info(root)["episodes"], info(root)["damaged_episodes"]) == (2, 1)
+    (found, *_) = verify(root)
+    assert (found.name, found.level) == ("readable", "error")
+    assert "1 of 3 episodes cannot be read" in found.said
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
@@ -140,3 +148,81 @@ def test_real_robot_episodes() -> None:
         asked.append(episode.actions(steps)[:-1, :3])
     # An action is what the arm did next: metres, in the frame of the state.
     assert np.corrcoef(np.concatenate(moved).ravel(), np.concatenate(asked).ravel())[0, 1] > 0.8
+
+
+def brought_up(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose records are read one after the other from here on."""
+    scanned: list[Path] = []
+    real = rlds.scan_records
+    monkeypatch.setattr(rlds, "scan_records", lambda path: (scanned.append(path), real(path))[1])
+    return scanned
+
+
+def test_the_next_opening_reads_an_index(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = shard_path(root)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    first, said = load_rlds(root), caplog.text
+    scanned = brought_up(monkeypatch)
+    caplog.clear()
+    second = load_rlds(root)
+    assert scanned == []
+    assert caplog.text == said
+    assert (second.left_out, second.reasons) == (first.left_out, first.reasons) == (1, first.reasons)
+    for x, y in zip(first, second, strict=True):
+        steps = np.arange(len(x))
+        assert x.instructions == y.instructions
+        np.testing.assert_array_equal(x.states(steps), y.states(steps))
+        np.testing.assert_array_equal(x.actions(steps), y.actions(steps))
+        np.testing.assert_array_equal(x.images(steps)["image"], y.images(steps)["image"])
+    assert not [x for x in root.iterdir() if x.name == "toy_arm-train.npz"]
+
+
+@pytest.mark.parametrize("change", ["content", "index", "features"])
+def test_an_index_of_another_state_does_not_count(root: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    load_rlds(root)
+    (first, second) = sorted((root / ".volition/rlds").glob("*.npz"))
+    scanned = brought_up(monkeypatch)
+    if change == "content":
+        data = shard_path(root).read_bytes()
+        shard_path(root).write_bytes(data[: len(data) // 2])
+    elif change == "index":
+        index = bytearray(first.read_bytes())
+        index[len(index) // 2] ^= 255
+        first.write_bytes(index)
+    else:
+        tree = json.loads((root / "features.json").read_text())
+        step = tree["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+        del step["observation"]["featuresDict"]["features"]["gripper"]
+        (root / "features.json").write_text(json.dumps(tree))
+    episodes = load_rlds(root)
+    assert scanned == [shard_path(root), *([shard_path(root, 1)] if change == "features" else [])]
+    assert len(episodes) == (1 if change == "content" else 3)
+    assert episodes[0].states(np.array([0])).shape[1] == (4 if change == "features" else 5)
+    assert second.is_file()
+
+
+def test_bits_that_flip_behind_the_index_are_noticed_with_the_pictures(root: Path) -> None:
+    load_rlds(root)
+    path = shard_path(root)
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    episodes = load_rlds(root)
+    with pytest.raises(
+        ValueError, match=r"toy_arm-train.*episode 0.*checksum of the record is wrong; download it again"
+    ):
+        episodes[0].images(np.array([0]))
+    assert episodes[1].images(np.array([0]))
+
+
+def test_without_a_place_for_an_index_it_is_read_all_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / ".volition").write_text("in the way")
+    scanned = brought_up(monkeypatch)
+    assert len(load_rlds(root)) == len(load_rlds(root)) == 3
+    assert len(scanned) == 4

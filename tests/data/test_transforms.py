@@ -14,6 +14,7 @@ from volition.data.transforms import (
     BlackOut,
     Chain,
     ClipActions,
+    Deafen,
     NormalizeActions,
     NormalizeState,
     Scale,
@@ -110,3 +111,11 @@ def test_errors() -> None:
         Scale(offset=(0.0,), factor=(0.0,))
     with pytest.raises(ValueError, match=r"2 dimensions, got shape \[1, 3\]"):
         make_scale(statistics, "mean_std").forward(np.zeros((1, 3)))
+
+
+def test_the_deaf_twin_hears_nothing_and_sees_all() -> None:
+    seen = _observation()
+    deaf = Deafen().observe(seen)
+    assert deaf.instruction == ""
+    assert deaf.images is seen.images
+    assert seen.instruction

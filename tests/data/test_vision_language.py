@@ -32,9 +32,12 @@ def test_questions_come_from_a_file(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "questions.jsonl:1 must be a JSON object"),
-        ("[]", "1 must be an object with image, question, answer"),
-        ('{"image": "0.png", "question": "what"}', "1 must be an object with image, question, answer"),
+        (
+            "{",
+            r"questions\.jsonl must hold a question about a picture, but holds none: .*questions\.jsonl:1: Expecting",
+        ),
+        ("[]", "1: it must be an object with image, question and answer"),
+        ('{"image": [], "question": "what", "answer": "that"}', "1: image must name a picture, or several"),
         ('{"image": "0.png", "question": "what", "answer": "that"}', r"names pictures that are not in .*\['0.png'\]"),
     ],
 )
@@ -45,5 +48,5 @@ def test_a_bad_line_is_named(line: str, message: str, tmp_path) -> None:
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'nowhere.jsonl' must be a JSONL file"):
+    with pytest.raises(ValueError, match=r"'nowhere.jsonl' must be a .jsonl, .json or .parquet file"):
         CoTrainingConfig(path="nowhere.jsonl").samples()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from volition.data.mixture import Mixture, Source
 from volition.data.windows import Windows
 from volition.records import Episode
 
@@ -110,3 +112,26 @@ def test_errors() -> None:
         Windows([Counting(0, 2)], num_obs_steps=1, obs_stride=0, action_horizon=1)
     with pytest.raises(IndexError, match=r"0\.\.1, got 2"):
         Windows([Counting(0, 2)], num_obs_steps=1, action_horizon=1).sample(2)
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), skip=st.integers(1, 5))
+def test_skipped_frames_are_the_last_of_no_window(lengths: list[int], skip: int) -> None:
+    episodes = [Counting(number, length) for number, length in enumerate(lengths)]
+    every = Windows(episodes, num_obs_steps=2, action_horizon=3)
+    some = Windows(episodes, num_obs_steps=2, action_horizon=3, skip_frames=skip)
+    wanted = [i for i in range(len(every)) if every.locate(i)[1] % skip == 0]
+    assert [some.locate(i) for i in range(len(some))] == [every.locate(i) for i in wanted]
+    for i, j in enumerate(wanted):
+        np.testing.assert_array_equal(some.sample(i).actions, every.sample(j).actions)
+        np.testing.assert_array_equal(some.sample(i).mask, every.sample(j).mask)
+
+
+def test_a_mixture_draws_those_windows_only() -> None:
+    episodes = [Counting(number, length) for number, length in enumerate((7, 4))]
+    mixture = Mixture(
+        [Source(episodes=episodes)],
+        partial(Windows, num_obs_steps=1, action_horizon=1, skip_frames=3),
+        batch_size=5,
+    )
+    shown = [tuple(sample.observation.state[0].tolist()) for sample in mixture.samples(1)]
+    assert sorted(shown) == [(0, 0), (0, 3), (0, 6), (1, 0), (1, 3)]

@@ -4,8 +4,9 @@ import pytest
 
 from tests.evaluation.worlds import Lazy, Seeker, WatchedWorld
 from tests.toy import Toy, ToyConfig
-from volition.evaluation.chain import chain_trials, score_chains
+from volition.evaluation.chain import chain_trials, compare_chains, score_chains
 from volition.evaluation.rollout import RolloutConfig, evaluate
+from volition.evaluation.statistics import wilson
 from volition.records import Start
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=2, batch=2, max_steps=20)
@@ -66,7 +67,8 @@ def test_the_report_has_the_fields_that_others_read() -> None:
     assert found["average_length"] == 0.0
     assert found["chain_success"] == [0.0] * 5
     assert len(found["chain_success_intervals"]) == 5
-    assert found["average_length_interval"] == [0.0, 0.0]
+    assert found["average_length_interval"] == pytest.approx([0.0, 5 * wilson(0, 6).high])
+    assert set(found["chains_needed"]) == {"0.1", "0.25", "0.5"}
     assert found["num_chains"] == 6
 
 
@@ -74,3 +76,13 @@ def test_chains_of_several_lengths_have_no_common_score() -> None:
     mixed = chain_trials([STARTS[0], Start(seed=1, tasks=FIVE[:2])])
     with pytest.raises(ValueError, match=r"one common number of tasks, got \[2, 5\]"):
         score_chains(evaluate(Lazy(), ToyConfig(), mixed, HERE))
+
+
+def test_chains_are_compared_in_pairs() -> None:
+    good, tiring = (evaluate(actor, ToyConfig(), chain_trials(STARTS), HERE) for actor in (Seeker(), Tiring()))
+    found = compare_chains(good, tiring)
+    assert (found.value, found.count, found.only_first) == (4.0, 6, 6)
+    assert found.low > 1
+    assert found.p_value == pytest.approx(2 / 2**6)
+    with pytest.raises(ValueError, match="same trials"):
+        compare_chains(good, tiring[1:])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from volition.envs.desk.environment import DeskConfig, DeskEnv
+from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import Trial
 from volition.evaluation.films import replay_films
 from volition.evaluation.rollout import RolloutConfig, evaluate
@@ -18,7 +19,7 @@ from volition.records import Observation
 SIZES = {"static": (64, 64), "gripper": (32, 32)}
 FACTORY = partial(DeskEnv, DeskConfig(image_sizes=SIZES))
 TRIALS = task_trials(("open_drawer", "lift_red_block_table"), num_starts=2, first_seed=7, scenes=("A", "D"))
-CONFIG = RolloutConfig(replan_steps=1, max_steps=200, num_workers=2, slots_per_worker=2, batch=4)
+CONFIG = RolloutConfig(chunking=Execute(steps=1), max_steps=200, num_workers=2, slots_per_worker=2, batch=4)
 
 
 class Remembers:

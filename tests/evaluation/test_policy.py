@@ -2,18 +2,21 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tests.evaluation.test_rollout import same
 from tests.tiny import make_backbone, make_head
 from tests.toy import SPEC, TASKS, ToyConfig
-from volition.data.transforms import Transform
+from volition.data.transforms import Chain, NormalizeActions, Scale, Transform
 from volition.evaluation.batching import rows_are_independent
+from volition.evaluation.chunking import Execute, RealTime
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
 from volition.policy import Collator, Policy
+from volition.records import Settled, Start
 
-CONFIG = RolloutConfig(replan_steps=2, max_steps=8, num_workers=0, slots_per_worker=5, batch=4)
+CONFIG = RolloutConfig(chunking=Execute(steps=2), max_steps=8, num_workers=0, slots_per_worker=5, batch=4)
 
 
 @pytest.fixture(scope="module", params=["mlp", "lstm"])
@@ -45,3 +48,38 @@ def test_a_policy_that_mixes_its_rows_is_found_out(policy: Policy) -> None:
         looks.append(env.observe("go to the red square"))
     assert rows_are_independent(policy, looks, 4)
     assert not rows_are_independent(mixed, looks, 4)
+
+
+@pytest.fixture(scope="module")
+def continuing() -> Policy:
+    backbone = make_backbone("paligemma")
+    head = make_head("flow", backbone, SPEC.action_space, state_dim=2)
+    scale = Scale(offset=(0.1, -0.2), factor=(0.5, 2.0))
+    transforms = Chain(transforms=(NormalizeActions(scale=scale),))
+    return Policy(backbone, head, Collator(transforms, backbone.adapter, ("base",), (0, 1))).eval()
+
+
+def test_chunks_continue_what_is_settled_in_robot_units(continuing: Policy) -> None:
+    env = ToyConfig().make()
+    looks = []
+    for seed in (1, 2):
+        env.reset(Start(seed, TASKS))
+        looks.append(env.observe("go to the red square"))
+    assert continuing.continues
+    free, _ = continuing.act(looks, continuing.start(2))
+    wanted = np.array([[0.2, 0.1], [-0.3, 0.4]], np.float32)
+    settled = [None, Settled(wanted, np.ones(2, np.float32))]
+    held, states = continuing.act_on(looks, continuing.start(2), settled)
+    np.testing.assert_allclose(held[1, :2], wanted, atol=1e-5)
+    np.testing.assert_array_equal(held[0], free[0])
+    assert not np.allclose(held[1, 2:], free[1, 2:])
+    assert len(states) == 2
+
+
+def test_real_time_chunks_are_the_same_for_any_number_of_workers(continuing: Policy) -> None:
+    trials = task_trials(TASKS, num_starts=3, first_seed=0)
+    config = dataclasses.replace(CONFIG, chunking=RealTime(steps=2), latency=1, max_steps=9)
+    alone = evaluate(continuing, ToyConfig(), trials, config)
+    spread = evaluate(continuing, ToyConfig(), trials, dataclasses.replace(config, num_workers=2, slots_per_worker=2))
+    assert same(alone, spread)
+    assert alone != evaluate(continuing, ToyConfig(), trials, CONFIG)

@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.evaluation.worlds import TASKS, BrokenWorld, Lazy, Seeker, WatchedWorld
+from tests.evaluation.worlds import TASKS, Lazy, Seeker, WatchedWorld
 from tests.toy import Toy, ToyConfig
 from volition.evaluation.batching import FixedBatch, rows_are_independent
+from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import Command, EpisodeResult, Trial
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
@@ -35,7 +36,7 @@ def test_a_policy_that_looks_succeeds_and_one_that_does_not_fails() -> None:
 
 @pytest.mark.parametrize("replan_steps", [1, 3, 4])
 def test_results_are_those_of_a_plain_loop(replan_steps: int) -> None:
-    config = dataclasses.replace(HERE, replan_steps=replan_steps, max_steps=3)
+    config = dataclasses.replace(HERE, chunking=Execute(steps=replan_steps), max_steps=3)
     results = evaluate(Seeker(), ToyConfig(), TRIALS, config)
     assert len({r.success for r in results}) == 2, "three steps must be enough for some and not for others"
     for result in results:
@@ -118,26 +119,29 @@ def test_the_wording_is_the_one_that_was_asked_for() -> None:
 
 
 def test_a_call_back_hears_of_every_episode() -> None:
-    heard: list[EpisodeResult] = []
-    results = evaluate(Seeker(), ToyConfig(), TRIALS, HERE, heard.append)
-    assert sorted(r.seed for r in heard) == [r.seed for r in results]
+    heard: list[tuple[int, EpisodeResult]] = []
+    results = evaluate(Seeker(), ToyConfig(), TRIALS, HERE, lambda number, result: heard.append((number, result)))
+    assert [result for _, result in sorted(heard, key=lambda pair: pair[0])] == results
 
 
-def test_actions_that_are_not_finite_are_refused_by_name() -> None:
-    class Broken(Lazy):
-        def _chunk(self, observation):  # type: ignore[no-untyped-def]
-            return np.full((4, 2), np.nan)
+def test_some_of_the_trials_become_what_they_are_among_all() -> None:
+    actor = Seeker(coupled=True)  # asked in a batch, it would answer otherwise
+    everything = evaluate(actor, ToyConfig(), TRIALS, HERE)
+    some = evaluate(actor, ToyConfig(), TRIALS, HERE, numbers=[7, 2])
+    assert same(some, [everything[7], everything[2]])
+    assert evaluate(actor, ToyConfig(), TRIALS, HERE, numbers=[]) == []
 
-    config = dataclasses.replace(HERE, batch=1)
-    with pytest.raises(ValueError, match=r"finite.*'reach_red from seed 100'"):
-        evaluate(Broken(), ToyConfig(), TRIALS, config)
+
+def test_how_often_the_policy_was_asked_is_counted() -> None:
+    results = evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, chunking=Execute(steps=3)))
+    assert all(a.num_calls == -(-a.num_steps // 3) for r in results for a in r.attempts)
 
 
 def test_wrong_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="replan_steps must be at least 1, got 0"):
-        RolloutConfig(replan_steps=0)
-    with pytest.raises(ValueError, match="replan_steps=9 must not exceed the 4 actions"):
-        evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, replan_steps=9))
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        RolloutConfig(chunking=Execute(steps=0))
+    with pytest.raises(ValueError, match="steps=9 need chunks of 9 actions or more, and this policy's have 4"):
+        evaluate(Seeker(), ToyConfig(), TRIALS, dataclasses.replace(HERE, chunking=Execute(steps=9)))
     with pytest.raises(ValueError, match="at least one trial"):
         evaluate(Seeker(), ToyConfig(), [], HERE)
     with pytest.raises(ValueError, match=r"B states for B=4"):
@@ -147,31 +151,6 @@ def test_wrong_numbers_are_refused() -> None:
 class Lopsided(Lazy):
     def act(self, observations, states):  # type: ignore[no-untyped-def]
         return np.zeros((1, 4, 2), np.float32), list(states)
-
-
-class TestBrokenWorkers:
-    trials = task_trials(("reach_red",), num_starts=6, first_seed=10)  # seed 13 is the fourth
-    config = dataclasses.replace(HERE, num_workers=2, slots_per_worker=2, batch=1, patience_seconds=20.0)
-
-    def test_an_error_arrives_with_its_traceback_and_its_episode(self) -> None:
-        with pytest.raises(RuntimeError, match="the table has fallen over") as error:
-            evaluate(Seeker(), BrokenWorld("raise"), self.trials, self.config)
-        assert "ArithmeticError" in str(error.value)
-        assert "'reach_red from seed 13'" in str(error.value)
-        assert "worlds.py" in str(error.value)
-
-    def test_a_death_is_told_with_its_code_and_its_episode(self) -> None:
-        with pytest.raises(RuntimeError, match=r"exit code 7 while running .*reach_red from seed 13"):
-            evaluate(Seeker(), BrokenWorld("die"), self.trials, self.config)
-
-    def test_silence_is_an_error(self) -> None:
-        config = dataclasses.replace(self.config, patience_seconds=1.5)
-        with pytest.raises(TimeoutError, match=r"patience_seconds=1.5.*seed 13"):
-            evaluate(Seeker(), BrokenWorld("hang"), self.trials, config)
-
-    def test_an_environment_that_cannot_be_made_says_so(self) -> None:
-        with pytest.raises(RuntimeError, match=r"while it was being made(.|\n)*no graphics here"):
-            evaluate(Seeker(), BrokenWorld("unbuildable"), self.trials, self.config)
 
 
 def test_workers_need_no_torch_and_no_main_guard(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -6,10 +6,14 @@ from hypothesis import strategies as st
 from volition.evaluation.statistics import (
     Estimate,
     bootstrap_mean,
+    bounded_mean,
+    chains_needed,
     episodes_needed,
     mcnemar,
     mean_over_tasks,
     paired_difference,
+    pairs_needed,
+    sign_flip,
     wilson,
 )
 
@@ -86,10 +90,36 @@ def test_bootstrap_mean_agrees_with_the_normal_interval_and_is_seeded() -> None:
     assert estimate == bootstrap_mean(values)
 
 
-def test_bootstrap_within_groups_leaves_out_what_lies_between_them() -> None:
-    values, groups = [0.0] * 20 + [1.0] * 20, ["a"] * 20 + ["b"] * 20
-    assert bootstrap_mean(values, groups).interval == (0.5, 0.5)
-    assert bootstrap_mean(values).low < 0.4
+def chain_lengths(rng: np.random.Generator, success: float, count: int) -> np.ndarray:
+    """Of five tasks, each with this chance."""
+    return np.cumprod(rng.random((count, 5)) < success, axis=1).sum(axis=1)
+
+
+@pytest.mark.parametrize("success", [0.3, 0.8, 0.97, 0.99])
+def test_bounded_mean_covers_the_truth(success: float) -> None:
+    rng, truth = np.random.default_rng(4), sum(success**i for i in range(1, 6))
+    found = [bounded_mean(chain_lengths(rng, success, 30).tolist(), 0, 5) for _ in range(500)]
+    assert 0.9 < np.mean([e.low <= truth <= e.high for e in found]) < 0.99
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
+def test_bounded_mean_is_never_certain_and_mirrors(lengths: list[int]) -> None:
+    found, mirrored = bounded_mean(lengths, 0, 5), bounded_mean([5 - x for x in lengths], 0, 5)
+    assert 0 <= found.low <= found.value <= found.high <= 5
+    assert found.high > found.low
+    assert found.value == pytest.approx(np.mean(lengths))
+    assert found.low == pytest.approx(5 - mirrored.high)
+
+
+def test_bounded_mean_of_many_is_the_normal_interval_and_of_a_coin_wilsons() -> None:
+    lengths = chain_lengths(np.random.default_rng(5), 0.8, 4000)
+    half = 1.96 * lengths.std() / np.sqrt(4000)
+    found = bounded_mean(lengths.tolist(), 0, 5)
+    assert found.interval == pytest.approx((found.value - half, found.value + half), abs=3e-3)
+    coin = bounded_mean([1.0] * 7 + [0.0] * 13, 0, 1)
+    assert coin.interval == pytest.approx(wilson(7, 20).interval)
+    with pytest.raises(ValueError, match=r"all in 0..5"):
+        bounded_mean([6], 0, 5)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
@@ -107,11 +137,48 @@ def test_paired_difference_sees_what_unpaired_counts_hide() -> None:
     assert found.p_value == pytest.approx(2 / 2**10)
 
 
-def test_paired_difference_of_the_same_is_nothing() -> None:
+def test_paired_difference_of_the_same_is_nothing_and_still_not_certain() -> None:
     outcomes = [True, False, True]
-    assert paired_difference(outcomes, outcomes).p_value == 1.0
+    same = paired_difference(outcomes, outcomes)
+    assert (same.value, same.p_value, same.needed) == (0.0, 1.0, 0)
+    assert same.low < -0.3
+    assert same.high > 0.3
     with pytest.raises(ValueError, match="same starts"):
         paired_difference(outcomes, outcomes[:2])
+
+
+def test_differences_of_chains_are_found_as_often_as_they_should_be() -> None:
+    rng = np.random.default_rng(6)
+    pairs = [(chain_lengths(rng, 0.8, 60), chain_lengths(rng, 0.8, 60)) for _ in range(200)]
+    equal = [paired_difference(a.tolist(), b.tolist(), most=5) for a, b in pairs]
+    assert 0.01 <= np.mean([d.p_value < 0.05 for d in equal]) <= 0.1
+    assert np.mean([d.low <= 0 <= d.high for d in equal]) > 0.9
+    better = paired_difference(chain_lengths(rng, 0.9, 400).tolist(), chain_lengths(rng, 0.6, 400).tolist(), most=5)
+    assert better.p_value < 0.001
+    assert better.low > 1
+    assert better.only_first > better.only_second
+    assert better.count == 400
+
+
+def test_sign_flip_agrees_with_counting_all_signs() -> None:
+    gains = np.array([1, -2, 3, 4, 5, 6, 7, 8], float)
+    patterns = np.array(np.meshgrid(*[[-1, 1]] * 8)).reshape(8, -1)
+    exact = np.mean(np.abs(np.abs(gains) @ patterns) >= gains.sum())
+    assert sign_flip(gains) == pytest.approx(exact, abs=0.004)
+    assert sign_flip(gains) == sign_flip(-gains)
+
+
+def test_as_many_pairs_as_are_said_to_be_needed_show_the_difference() -> None:
+    rng = np.random.default_rng(7)
+    pilot = chain_lengths(rng, 0.85, 4000) - chain_lengths(rng, 0.75, 4000)
+    needed = pairs_needed(pilot.astype(float))
+    gains = [chain_lengths(rng, 0.85, needed) - chain_lengths(rng, 0.75, needed) for _ in range(300)]
+    shown = np.mean([sign_flip(g.astype(float), num_samples=1000) < 0.05 for g in gains])
+    assert 0.72 < shown < 0.88
+    independent = chains_needed(chain_lengths(rng, 0.8, 4000).tolist(), float(pilot.mean()))
+    assert independent == pytest.approx(needed, rel=0.15)
+    with pytest.raises(ValueError, match="above 0"):
+        chains_needed([1, 2], 0.0)
 
 
 def test_mcnemar_is_exact_and_symmetric() -> None:

@@ -65,7 +65,7 @@ def test_none_is_left_when_the_caller_is_interrupted(monkeypatch: pytest.MonkeyP
         made.append(open_pool(*arguments, **options))  # type: ignore[arg-type]
         return made[-1]
 
-    def interrupt(result: object) -> None:
+    def interrupt(number: int, result: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("volition.evaluation.rollout.open_pool", remember)

@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.toy import COLOURS, REACHED, STEP, TASKS, Toy
+from tests.toy import COLOURS, REACHED, STEP, TASKS, Toy, ToyConfig
 from volition.records import Env, Observation, Start
 
 
@@ -32,18 +33,18 @@ class WatchedToy(Toy):
 
 
 class BrokenToy(Toy):
-    """Fails in its own way when it is stepped in the world of seed 13."""
+    """Fails in its own way when it is stepped in the world of seed 13; with `left`, as often as there are files."""
 
-    def __init__(self, how: str):
+    def __init__(self, how: str, left: Path | None = None):
         super().__init__()
-        self.how, self.seed = how, -1
+        self.how, self.left, self.seed = how, left, -1
 
     def reset(self, start: Start) -> None:
         super().reset(start)
         self.seed = start.seed
 
     def step(self, action: np.ndarray) -> bool:
-        if self.seed == 13:
+        if self.seed == 13 and self._once_more():
             match self.how:
                 case "raise":
                     raise ArithmeticError("the table has fallen over")
@@ -52,6 +53,14 @@ class BrokenToy(Toy):
                 case "hang":
                     time.sleep(60)
         return super().step(action)
+
+    def _once_more(self) -> bool:
+        if self.left is None:
+            return True
+        files = sorted(self.left.iterdir())
+        if files:
+            files[0].unlink()
+        return bool(files)
 
 
 class UnrepeatableToy(Toy):
@@ -63,6 +72,24 @@ class UnrepeatableToy(Toy):
         self.position = self.position + (0.5 if np.any(before) else 0.0)
 
 
+class Restless(Toy):
+    """Does not say how its robot waits, nor which tasks were done."""
+
+    rest = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestlessConfig(ToyConfig):
+    def make(self) -> Toy:
+        return Restless()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedConfig(ToyConfig):
+    def make(self) -> Toy:
+        return WatchedToy()
+
+
 @dataclass(frozen=True)
 class WatchedWorld:
     def __call__(self) -> Env:
@@ -72,11 +99,12 @@ class WatchedWorld:
 @dataclass(frozen=True)
 class BrokenWorld:
     how: str
+    left: Path | None = None
 
     def __call__(self) -> Env:
         if self.how == "unbuildable":
             raise OSError("no graphics here")
-        return BrokenToy(self.how)
+        return BrokenToy(self.how, self.left)
 
 
 @dataclass(frozen=True)
@@ -132,4 +160,6 @@ class Lazy(Seeker):
         return np.zeros((self.horizon, 2))
 
 
-__all__ = ["TASKS", "BrokenWorld", "Lazy", "Seeker", "UnrepeatableWorld", "WatchedWorld"]
+__all__ = [
+    "TASKS", "BrokenWorld", "Lazy", "RestlessConfig", "Seeker", "UnrepeatableWorld", "WatchedConfig", "WatchedWorld",
+]  # fmt: skip

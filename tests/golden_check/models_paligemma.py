@@ -26,7 +26,7 @@ def settings(fixture: Fixture, *, steps: int, chunk: int) -> RoboVLMsConfig:
     assert match is not None
     stored = beside.settings_of(fixture, "p_paligemma", "cases")
     history = "pre" if "pre" in fixture.name.split("_") else "post"
-    latent = re.search(r"latent(\d+)", fixture.name)
+    latent = re.search(r"lat(?:ent)?(\d+)", fixture.name)
     by_name = {
         **SMALL,
         "type": tiny_vlm.HEAD_NAMES[match["head"]],
@@ -114,7 +114,13 @@ def check_inference(fixture: Fixture) -> None:
 def check_table(fixture: Fixture) -> None:
     """The parameters of every case under the reference's names, and the texts of the two sentences."""
     for i, row in enumerate(fixture.json("p_paligemma")["cases"]):
-        config = RoboVLMsConfig(robovlm_name="RoboPaligemma", act_head=tiny_vlm.head_config(row["act_head"]))
+        chunk = re.search(r"_n(\d+)", row["name"])
+        config = RoboVLMsConfig(
+            robovlm_name="RoboPaligemma",
+            window_size=1 if "onestep" in row["name"] else 8,
+            fwd_pred_next_n=int(chunk[1]) if chunk else 10,
+            act_head=tiny_vlm.head_config(row["act_head"]),
+        )
         model = tiny_vlm.build(fixture, config)
         named = [(model.reference_name(name), parameter) for name, parameter in model.named_parameters()]
         procedural.compare_table(fixture, "p_paligemma", ("cases", i, "params"), named)

@@ -21,7 +21,7 @@ from volition.compat.model import FIRST, LAST, Inputs, RoboVLM, insert
 HEADS = "lstm|gpt|fc"
 TRAINED = re.compile(
     rf"d_((?P<history>post|pre|onestep|video)_(?P<head>{HEADS})\w*|downsample_(?P<source>all|text|vision)"
-    rf"_(?P<down_head>{HEADS})_(?P<pool>pool|none)\w*|vision_resampler\w*)"
+    rf"_(?P<down_head>{HEADS})_(?P<pool>pool|none)\w*|vision_resampler(_(?P<resampled_head>{HEADS}))?\w*)"
 )
 SMALL_LSTM = {"hidden_size": 32, "num_layers": 2}
 INFERENCE = re.compile(rf"d_infer_((?P<history>pre)_)?(?P<head>{HEADS})\w*")
@@ -69,9 +69,10 @@ def head_from_name(name: str) -> dict:
     match = TRAINED.fullmatch(name) or INFERENCE.fullmatch(name)
     assert match is not None
     groups = match.groupdict()
-    latent = re.search(r"latent(\d+)", name)
+    latent = re.search(r"lat(?:ent)?(\d+)", name)
     head: dict = {"hidden_size": 32, "num_layers": 2, "latent": int(latent[1]) if latent else 1}
-    head["type"] = tiny_vlm.HEAD_NAMES[groups["head"] or groups.get("down_head") or "lstm"]
+    named = next((groups[key] for key in ("head", "down_head", "resampled_head") if groups.get(key)), "lstm")
+    head["type"] = tiny_vlm.HEAD_NAMES[named]
     head["fill_zero"] = "fillzero" in name
     if groups.get("source"):
         head |= {"action_space": "down_sample", "down_sample": "pooling", "token_source": groups["source"]}

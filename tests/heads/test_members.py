@@ -84,6 +84,18 @@ def test_an_ensemble_averages_and_says_how_far_its_members_are_apart(
     assert torch.equal(head.predict(encoded, batch, [head.start()] * 2)[0], chunk)
 
 
+@pytest.mark.parametrize(("values", "sure"), [((0.3, 0.3), 1.0), ((0.5, 0.1), 0.8), ((1.0, -1.0), 0.0)])
+def test_confidence_is_what_the_worst_dimension_leaves(
+    backbone: Backbone, values: tuple[float, ...], sure: float
+) -> None:
+    head = build(EnsembleHeadConfig(members=tuple(AlwaysConfig(value=v) for v in values)), backbone, ARM)
+    encoded, batch = looks(backbone, 2)
+    chunk, _, confidence = head.predict_with_confidence(encoded, batch, [head.start()] * 2)
+    assert confidence is not None
+    torch.testing.assert_close(confidence, torch.full((2, 3), sure))
+    assert torch.equal(head.predict(encoded, batch, [head.start()] * 2)[0], chunk)
+
+
 def test_members_may_be_of_any_kind(backbone: Backbone) -> None:
     """Each learns by its own loss, and keeps a state of its own for every robot."""
     head = build(EnsembleHeadConfig(members=(LSTM, HEADS["flow"])), backbone, ARM)
@@ -106,6 +118,7 @@ def test_a_head_without_members_has_nobody_to_disagree_with(backbone: Backbone) 
     encoded, batch = looks(backbone, 2)
     chunk, _, disagreement = head.predict_with_disagreement(encoded, batch, [head.start()] * 2)
     assert disagreement is None
+    assert head.predict_with_confidence(encoded, batch, [head.start()] * 2)[2] is None
     assert torch.equal(chunk, head.predict(encoded, batch, [head.start()] * 2)[0])
 
 

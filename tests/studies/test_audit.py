@@ -17,11 +17,11 @@ from volition.backbones import TinyPaliGemma
 from volition.backbones.encoded import Encoded
 from volition.config import DataConfig, Experiment
 from volition.heads import MLPHeadConfig
-from volition.studies import audit as module
 from volition.studies.audit import NoiseEpisode, audit, module_of
 from volition.studies.audit_command import summary
 from volition.training.freeze import TrainableConfig
 from volition.training.lora import LoRAConfig
+from volition.training.optim import OptimConfig
 from volition.training.train import LoopConfig
 
 EXPERIMENT = Experiment(
@@ -89,13 +89,13 @@ def test_a_frozen_weight_that_changes_is_named(monkeypatch: pytest.MonkeyPatch) 
             super().step(closure)
             policy.backbone.embedding.base.weight.data[0, 0] += 1e-6
 
-    def make(chosen: nn.Module, loop: LoopConfig) -> module.Trainer:
+    def make(chosen: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
         nonlocal policy
         policy = chosen
-        return module.Trainer(chosen, Leaky([{"params": [p for p in chosen.parameters() if p.requires_grad]}]))
+        return Leaky([{"params": [p for p in chosen.parameters() if p.requires_grad]}])
 
     policy: nn.Module
-    monkeypatch.setattr(module.Trainer, "create", staticmethod(make))
+    monkeypatch.setattr("volition.training.train.make_optimizer", make)
     monkeypatch.setattr("volition.training.train.set_lr", lambda optimizer, scale: None)
     found = audit(replace(EXPERIMENT, train=TrainableConfig(embeddings=False)))
     assert all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_what_cannot_be_drawn_is_said(
         main(["data", *(str(dataset) if word == "DATASET" else word for word in words)])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_recording_for_rerun(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "episode.rrd"
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "rerun", None)  # as where it is not installed
+        with pytest.raises(SystemExit):
+            main(["data", "view", str(dataset), "--out", str(out)])
+    assert not out.exists()
+    pytest.importorskip("rerun", reason="an extra: pip install 'volition[viz]'")
+    main(["data", "view", str(dataset), "--out", str(out)])
+    content = out.read_bytes()
+    assert content[:3] == b"RRF"
+    for name in (b"camera/base", b"action/x", b"state/y", b"instruction"):
+        assert name in content

@@ -20,8 +20,10 @@ from volition.backbones.images import Augmentation
 from volition.config import DataConfig, Experiment, WindowConfig, dump
 from volition.heads import LSTMHeadConfig
 from volition.records import Start
-from volition.studies.training import load_policy, require_same_recipe, run_training_on
+from volition.studies.same_recipe import require_same_recipe
+from volition.studies.training import load_policy, run_training_on
 from volition.training import checkpoint as checkpoints
+from volition.training import writing
 from volition.training.metrics import read_metrics
 from volition.training.optim import OptimConfig, make_optimizer
 from volition.training.recompute import RecomputeConfig
@@ -81,7 +83,7 @@ def episodes() -> list[Recorded]:
 
 
 def lasting(lines: list[dict[str, float | int]]) -> list[dict[str, float | int]]:
-    return [{k: v for k, v in line.items() if not k.endswith(("_seconds", "_per_second"))} for line in lines]
+    return [{k: v for k, v in line.items() if not k.endswith(("_seconds", "_per_second", "_bytes"))} for line in lines]
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(episodes, tmp_path) -> None:
@@ -164,10 +166,10 @@ def test_a_failing_save_leaves_the_last_good_checkpoint(episodes, tmp_path, monk
 
     saved = itertools.count()
 
-    def save_once(tensors, path, original=checkpoints.save_file):
-        return full() if next(saved) >= 2 else original(tensors, path)
+    def save_once(tensors, path, metadata=None, original=writing.save_file):
+        return full() if next(saved) >= 2 else original(tensors, path, metadata=metadata)
 
-    monkeypatch.setattr(checkpoints, "save_file", save_once)
+    monkeypatch.setattr(writing, "save_file", save_once)
     with pytest.raises(OSError, match="No space left"):
         run_training_on(EXPERIMENT, episodes, SPEC, tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step_4"]
@@ -214,21 +216,6 @@ def test_optimizer_groups(episodes) -> None:
     assert id(policy.backbone.embedding.base.weight) in found[1e-4, 0.0]
     every = [p for group in groups for p in group["params"]]
     assert len(every) == len({id(p) for p in every}) == len(list(policy.parameters()))
-
-
-@pytest.mark.parametrize(
-    ("config", "step", "expected"),
-    [
-        (OptimConfig(warmup_steps=10), 5, 0.5),
-        (OptimConfig(warmup_steps=10), 10, 1.0),
-        (OptimConfig(warmup_steps=10), 55, 0.5),
-        (OptimConfig(warmup_steps=10), 100, 0.0),
-        (OptimConfig(warmup_steps=10, min_lr_scale=0.2), 100, 0.2),
-        (OptimConfig(warmup_steps=10, schedule="constant"), 77, 1.0),
-    ],
-)
-def test_schedule(config: OptimConfig, step: int, expected: float) -> None:
-    assert config.lr_scale(step, 100) == pytest.approx(expected)
 
 
 def test_clipping_bounds_the_step(episodes) -> None:

@@ -42,6 +42,10 @@ class Auxiliary(nn.Module, ABC):
     def loss(self, backbone: Backbone, encoded: Encoded, wanted: Any, target: Target) -> Float[Tensor, ""]:
         """`wanted`: what the feed made. Steps outside the episode (see `target.mask`) do not count."""
 
+    def count(self, wanted: Any, target: Target) -> Tensor:
+        """How many numbers `loss` is a mean over, or one for every so many: parts of a batch are weighed by it."""
+        return target.mask.any(-1).sum()
+
     def term(self, backbone: Backbone, encoded: Encoded, target: Target) -> Term | None:
         """None where the target brings nothing for it."""
         wanted = target.extras.get(self.name)

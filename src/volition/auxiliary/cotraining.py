@@ -7,9 +7,9 @@ The answer follows [LRN] as a head's own tokens do, so every family of models ha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -22,10 +22,14 @@ from volition.auxiliary.base import Auxiliary
 from volition.backbones.adapter import Adapter
 from volition.backbones.base import Backbone, Encoded
 from volition.backbones.encoded import extended
+from volition.data.remote import located
+from volition.data.sampler import Sampler, Stratum
 from volition.data.transforms import Transform
-from volition.data.vision_language import load_questions
+from volition.data.vision_language import QuestionSet, load_questions, num_images
 from volition.records import Sample, VisionLanguageSample
 from volition.types import Batch, Target
+
+logger = logging.getLogger(__name__)
 
 NOT_SAID = -1  # fills up the rows of answers that are shorter than the longest
 
@@ -34,7 +38,8 @@ NOT_SAID = -1  # fills up the rows of answers that are shorter than the longest
 class CoTrainingConfig:
     """Override `samples` in a class of yours to bring questions from elsewhere."""
 
-    path: str = ""  # a JSONL file, see `data.vision_language`
+    path: str = ""  # a .jsonl, .json or .parquet file or a folder of these last, also a URL: see `data.vision_language`
+    pictures: str = ""  # the folder from which names of pictures count; that of the file by default
     weight: float = 0.05
     batch_size: int = 8  # questions in a step that has any
     every: int = 1  # steps from one that has questions to the next
@@ -45,8 +50,8 @@ class CoTrainingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def samples(self) -> Sequence[VisionLanguageSample]:
-        return load_questions(Path(self.path))
+    def samples(self) -> Sequence[VisionLanguageSample] | QuestionSet:
+        return load_questions(located(self.path), located(self.pictures) if self.pictures else None)
 
     def build(
         self, backbone: Backbone, *, cameras: tuple[str, ...], transforms: Transform, training: bool
@@ -63,6 +68,9 @@ class CoTraining(Auxiliary):
         logits = backbone.encode(wanted.batch).logits(wanted.positions)
         return F.cross_entropy(logits.flatten(0, 1), wanted.ids.flatten(), ignore_index=NOT_SAID)
 
+    def count(self, wanted: Answers, target: Target) -> Tensor:
+        return (wanted.ids != NOT_SAID).sum()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
@@ -77,19 +85,51 @@ class Answers:
 
 
 class Questions:
-    """Feed: a batch of questions at every `every`-th step, drawn anew at each."""
+    """Feed: a batch of questions at every `every`-th step, by (seed, step) alone.
 
-    def __init__(self, config: CoTrainingConfig, samples: Sequence[VisionLanguageSample], adapter: Adapter):
-        if not samples:
+    Questions are dealt out into batches, each with one number of pictures. Every batch comes once before any comes
+    again; the last one of a deal is filled up with questions from the first.
+    """
+
+    def __init__(
+        self, config: CoTrainingConfig, samples: Sequence[VisionLanguageSample] | QuestionSet, adapter: Adapter
+    ):
+        if not len(samples):
             raise ValueError("co-training needs at least one question, got none")
         self._config, self._samples, self._adapter = config, samples, adapter
+        counts = num_images(samples)
+        if not counts.all():
+            raise ValueError("every question of co-training must be about a picture, but some have none")
+        self._groups = [np.flatnonzero(counts == count) for count in np.unique(counts)]
+        batches = [-(-len(group) // config.batch_size) for group in self._groups]
+        strata = [
+            Stratum(source=i, weight=float(count), firsts=np.zeros(1, np.int64), lengths=np.array([count]))
+            for i, count in enumerate(batches)
+        ]
+        self._sampler = Sampler(strata, batch_size=1, seed=config.seed)
+        self._batches = batches
 
     def __call__(self, samples: Sequence[Sample], step: int) -> Answers | None:
         if step % self._config.every:
             return None
-        rng = np.random.default_rng((self._config.seed, step))
-        chosen = rng.integers(len(self._samples), size=self._config.batch_size)
-        return collate_answers([self._samples[i] for i in chosen.tolist()], self._adapter)
+        draw = self._sampler.draw(step // self._config.every)
+        source, batch = int(draw.sources[0]), int(draw.indices[0])
+        # Neighbours in a file are often alike, so a batch takes its questions from all over it.
+        places = batch + self._batches[source] * np.arange(self._config.batch_size)
+        group = self._groups[source]
+        return collate_answers([self._readable(group, int(place)) for place in places % len(group)], self._adapter)
+
+    def _readable(self, group: np.ndarray, place: int) -> VisionLanguageSample:
+        """The question at a place of its group; where that is damaged the next one, aloud."""
+        why = ""
+        for further in range(len(group)):
+            index = int(group[(place + further) % len(group)])
+            try:
+                return self._samples[index]
+            except (ValueError, OSError) as error:
+                why = str(error)
+                logger.warning("question %d is left out, the next one takes its place: %s", index, why)
+        raise ValueError(f"none of {len(group)} questions for co-training can be read; the last one: {why}")
 
 
 def collate_answers(samples: Sequence[VisionLanguageSample], adapter: Adapter) -> Answers:

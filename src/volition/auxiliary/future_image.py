@@ -60,6 +60,9 @@ class FutureImage(Auxiliary):
         error = (told - wanted.pixels.flatten(2)).square().mean(-1, keepdim=True)
         return masked_mean(error, wanted.mask[..., None])
 
+    def count(self, wanted: Change, target: Target) -> Tensor:
+        return wanted.mask.sum()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:

@@ -34,6 +34,7 @@ class Adapter:
     streams: bool = True
     interleaves: ClassVar[bool] = True  # whether a row can hold several steps, each with pictures of its own
     any_size: ClassVar[bool] = False  # whether the tower takes pictures of any size
+    merge: ClassVar[int] = 0  # patches on a side of what becomes one token, where the config does not name it
     readout_values: ClassVar[dict[str, int]] = {}  # per-token inputs besides ids and mask: value at the [LRN] tokens
     image_types: ClassVar[tuple[str, ...]] = ("mm_token_type_ids",)  # inputs that are 1 where a token is of a picture
     image_token: ClassVar[str] = ""  # the mark for a piece of a picture, where the config does not name its id

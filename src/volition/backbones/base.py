@@ -147,3 +147,10 @@ class BackboneConfig(Protocol):
     """A frozen dataclass that can build its backbone. Yours needs nothing else to stand in a recipe."""
 
     def build(self, *, pretrained: bool = True) -> Backbone: ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A `BackboneConfig` that can tell what is wrong with its model before weights or data are read."""
+
+    def check(self) -> None: ...

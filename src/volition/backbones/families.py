@@ -24,6 +24,8 @@ from volition.backbones.grids import (
 from volition.backbones.kosmos2 import Kosmos2
 from volition.backbones.kosmos2_5 import Kosmos25
 from volition.backbones.marked import AyaVision, Cohere2Vision, InternVL, Ovis2
+from volition.backbones.minicpm import MiniCPM
+from volition.backbones.molmo2 import Molmo2
 from volition.backbones.paligemma import Gemma3, PaliGemma
 from volition.backbones.sized import Mistral3, Sized
 from volition.backbones.smolvlm import Idefics2, Idefics3
@@ -55,9 +57,11 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "llava_next": Tiles,
     "llava_next_video": Tiles,
     "llava_onevision": Whole,
+    "minicpmv4_6": MiniCPM,
     "mistral3": Mistral3,
     "mistral_large4": Mistral3,
     "mllama": Mllama,
+    "molmo2": Molmo2,
     "muse_glimmer": FramesFirst,
     "ovis2": Ovis2,
     "paddleocr_vl": TurnedSquareGrids,

@@ -41,15 +41,12 @@ class HubBackbone:
     resampler: ResamplerConfig | None = None  # between vision tower and language model
     trust_remote_code: bool = False  # run code that comes with the model; a checkpoint's config needs --allow for it
 
+    def check(self) -> None:
+        """ValueError for all that is wrong with the model and that its config and tokenizer tell."""
+        self._read()
+
     def build(self, *, pretrained: bool = True) -> Backbone:
-        config = self._config()
-        with torch.device("meta"):  # no memory, no time: only its shape is looked at
-            shell = reach(self.model_id, lambda: AutoModelForImageTextToText.from_config(config, **self._trust))
-        tokenizer = reach(self.model_id, lambda: AutoTokenizer.from_pretrained(self.model_id, **self._source))
-        adapter = adapter_for(shell)
-        adapter.require_marks(tokenizer, config)
-        preprocessor = preprocessing(self.model_id, self.revision)
-        size = picture_size(config, preprocessor, adapter, self.image_size)
+        config, tokenizer, adapter, preprocessor, size = self._read()
         # Weights are safetensors, never pickles.
         model = (
             reach(
@@ -71,6 +68,17 @@ class HubBackbone:
         )
         autocast = torch.bfloat16 if self.bfloat16 else None
         return Backbone(model, chosen, autocast=autocast, resampler=resampler)
+
+    def _read(self) -> tuple[Any, Any, type[Adapter], dict[str, Any], tuple[int, int]]:
+        """Config, tokenizer, adapter, what the files say about pictures, and their size."""
+        config = self._config()
+        with torch.device("meta"):  # no memory, no time: only its shape is looked at
+            shell = reach(self.model_id, lambda: AutoModelForImageTextToText.from_config(config, **self._trust))
+        tokenizer = reach(self.model_id, lambda: AutoTokenizer.from_pretrained(self.model_id, **self._source))
+        adapter = adapter_for(shell)
+        adapter.require_marks(tokenizer, config)
+        preprocessor = preprocessing(self.model_id, self.revision)
+        return config, tokenizer, adapter, preprocessor, picture_size(config, preprocessor, adapter, self.image_size)
 
     @property
     def _trust(self) -> dict[str, Any]:
@@ -134,7 +142,8 @@ def picture_size(config: Any, preprocessor: dict[str, Any], adapter: type[Adapte
     vision = getattr(config, "vision_config", None) or config
     patch = getattr(vision, "patch_size", 1)
     merged = [getattr(part, name, None) for part in (vision, config) for name in MERGES]
-    step = patch * next((x for x in merged if isinstance(x, int)), 1) if isinstance(patch, int) else 1
+    side_of_token = adapter.merge or next((x for x in merged if isinstance(x, int)), 1)
+    step = patch * side_of_token if isinstance(patch, int) else 1
     if side % step:
         raise ValueError(f"image_size={side} must be a multiple of {step}, the side of what becomes one token")
     if side:

@@ -64,6 +64,18 @@ def patches(pictures: Float[Tensor, "N 3 H W"], side: int) -> Float[Tensor, "N R
     return pictures.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 3, 5, 1)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Uniform numbers for the windows `first`, `first + every`, ... of a batch, the same as when all are drawn for."""
+
+    generator: torch.Generator
+    first: int
+    every: int
+
+    def __call__(self, count: int, *shape: int) -> Tensor:
+        return torch.rand(count * self.every, *shape, generator=self.generator)[self.first :: self.every]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Random crop, shift and colour; one draw per window and camera, so that motion inside a window stays true."""
@@ -74,43 +86,45 @@ class Augmentation:
     contrast: float = 0.0  # factor in 1 +- contrast, about the picture's mean
     colour: float = 0.0  # one factor a channel in 1 +- colour
 
-    def __call__(self, images: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """camera -> uint8[B, T, h, w, 3], to the same. `generator` lives on the CPU: equal seeds, equal draws."""
-        return {
-            camera: self._colour(self._shift(self._crop(x, generator), generator), generator)
-            for camera, x in images.items()
-        }
+    def __call__(
+        self, images: dict[str, Tensor], generator: torch.Generator, places: tuple[int, int] = (0, 1)
+    ) -> dict[str, Tensor]:
+        """camera -> uint8[B, T, h, w, 3], to the same. `generator` lives on the CPU: equal seeds, equal draws.
 
-    def _crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        places: (i, n) where these are the windows i, i + n, i + 2 n, ... of a batch: each is changed as in the whole.
+        """
+        draw = Draw(generator, *places)
+        return {camera: self._colour(self._shift(self._crop(x, draw), draw), draw) for camera, x in images.items()}
+
+    def _crop(self, x: Tensor, draw: Draw) -> Tensor:
         if not self.crop:
             return x
         batch, _, *size, _ = x.shape
         whole = torch.tensor(size)
-        kept = (whole * (1 - self.crop * torch.rand(batch, 1, generator=generator))).round().long()
-        starts = torch.floor(torch.rand(batch, 2, generator=generator) * (whole - kept + 1)).long()
+        kept = (whole * (1 - self.crop * draw(batch, 1))).round().long()
+        starts = torch.floor(draw(batch, 2) * (whole - kept + 1)).long()
         boxes = torch.cat([starts, starts + kept], dim=1).tolist()
         cut = (w[:, top:bottom, left:right] for w, (top, left, bottom, right) in zip(x, boxes))
         return torch.stack([_resized(w, (size[0], size[1]), bicubic=False).permute(0, 2, 3, 1) for w in cut])
 
-    def _shift(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _shift(self, x: Tensor, draw: Draw) -> Tensor:
         if not self.shift:
             return x
         batch, _, height, width, _ = x.shape
         reach = torch.tensor([round(self.shift * height), round(self.shift * width)])
-        offsets = torch.floor(torch.rand(batch, 2, generator=generator) * (2 * reach + 1)).long() - reach
+        offsets = torch.floor(draw(batch, 2) * (2 * reach + 1)).long() - reach
         rows = (torch.arange(height) + offsets[:, :1]).clamp(0, height - 1).to(x.device)
         columns = (torch.arange(width) + offsets[:, 1:]).clamp(0, width - 1).to(x.device)
         return torch.stack([w[:, r][:, :, c] for w, r, c in zip(x, rows, columns)])
 
-    def _colour(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _colour(self, x: Tensor, draw: Draw) -> Tensor:
         if not (self.brightness or self.contrast or self.colour):
             return x
 
-        def draw(channels: int, reach: float) -> Tensor:
-            sample = (2 * torch.rand(len(x), 1, 1, 1, channels, generator=generator) - 1) * reach
-            return sample.to(x.device)
+        def about(channels: int, reach: float) -> Tensor:
+            return ((2 * draw(len(x), 1, 1, 1, channels) - 1) * reach).to(x.device)
 
         pixels = x.float()
         mean = pixels.mean(dim=(1, 2, 3, 4), keepdim=True)
-        pixels = (pixels - mean) * (1 + draw(1, self.contrast)) * (1 + draw(3, self.colour)) + mean
-        return (pixels + 255 * draw(1, self.brightness)).clamp(0, 255).to(torch.uint8)
+        pixels = (pixels - mean) * (1 + about(1, self.contrast)) * (1 + about(3, self.colour)) + mean
+        return (pixels + 255 * about(1, self.brightness)).clamp(0, 255).to(torch.uint8)

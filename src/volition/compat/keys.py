@@ -54,7 +54,7 @@ ELSEWHERE: dict[str, str] = {
     "vlm.name": "robovlm_name says it",
     "tokenizer.type": "the tokenizer's own files say it",
     "tokenizer.use_local_files": "files are always local",
-    "num_workers": "volition train --loop.num-workers",
+    "num_workers": "the next batch is read beside the step",
     "model_load_path": "pass the checkpoint to load_checkpoint",
     "model_load_source": "the file itself says it",
     "resume": "volition train --resume",

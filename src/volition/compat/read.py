@@ -52,6 +52,7 @@ class ConfigReport:
 def read_config(path: Path) -> tuple[RoboVLMsConfig, ConfigReport]:
     """ValueError for an unknown key (with the nearest known one), a wrong value, or what cannot be run."""
     values = _flat(_merged(Path(path), ()))
+    _check_family(path, values)  # first: files of other models have sections of their own
     hints = _hints()
     known = {*hints, *DEAD, *ELSEWHERE, *REFUSED}
     for key, value in values.items():
@@ -66,6 +67,15 @@ def read_config(path: Path) -> tuple[RoboVLMsConfig, ConfigReport]:
         dead=MappingProxyType({key: DEAD[key] for key in sorted(values) if key in DEAD and key not in hints}),
         elsewhere=MappingProxyType({key: ELSEWHERE[key] for key in sorted(values) if key in ELSEWHERE}),
     )
+
+
+def _check_family(path: Path, values: dict[str, Any]) -> None:
+    name = values.get("robovlm_name", RoboVLMsConfig.robovlm_name)
+    if name not in FAMILIES:
+        raise ValueError(
+            f"{path}: robovlm_name must be one of {', '.join(FAMILIES)}, whose checkpoints can be run as they are; "
+            f"got {name!r}. Other models: fine-tune them with Volition's own backbones (volition backbones)"
+        )
 
 
 def _merged(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
@@ -142,12 +152,6 @@ def _config(path: Path, given: dict[str, Any]) -> RoboVLMsConfig:
         names = [field.name for field in dataclasses.fields(kind)]
         return {name: given[f"{prefix}{name}"] for name in names if f"{prefix}{name}" in given}
 
-    name = given.get("robovlm_name", RoboVLMsConfig.robovlm_name)
-    if name not in FAMILIES:
-        raise ValueError(
-            f"{path}: robovlm_name must be one of {', '.join(FAMILIES)}, whose checkpoints can be run as they are; "
-            f"got {name!r}. Other models: fine-tune them with Volition's own backbones (volition backbones)"
-        )
     top = {key: given[key] for key in IN_HEAD_OR_TOP if key in given}
     plain = {key: given[key] for key in (*TOP, "use_vision_resampler", "use_clip_norm") if key in given}
     return RoboVLMsConfig(

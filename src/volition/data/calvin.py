@@ -10,6 +10,7 @@ Ends are inclusive. The pickle may build numpy arrays and plain Python values an
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 import struct
 import tokenize
@@ -23,7 +24,10 @@ from typing import Any
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d
+from volition.data.episodes import Episodes
 from volition.data.files import understood
+
+logger = logging.getLogger(__name__)
 
 ANNOTATIONS = Path("lang_annotations/auto_lang_ann.npy")
 RANGES, LENGTHS = Path("ep_start_end_ids.npy"), Path("ep_lens.npy")
@@ -144,12 +148,12 @@ _KINDS: dict[str, tuple[tuple[int, ...], type]] = {
 }
 
 
-def load_calvin(root: Path) -> list[CalvinEpisode]:
+def load_calvin(root: Path) -> Episodes[CalvinEpisode]:
     """All annotated segments of a split such as `task_ABC_D/training`, in the order of the annotations."""
     return load_annotated(root, "lang_annotations")
 
 
-def load_annotated(root: Path, folder: str) -> list[CalvinEpisode]:
+def load_annotated(root: Path, folder: str) -> Episodes[CalvinEpisode]:
     """As `folder` annotates them. Annotations of the same frames and task are wordings of one episode."""
     path = root / folder / ANNOTATIONS.name
     tree = read_pickled_array(path)
@@ -163,30 +167,33 @@ def load_annotated(root: Path, folder: str) -> list[CalvinEpisode]:
             f"{path} must hold as many sentences as tasks and segments, and at least one; "
             f"it holds {len(sentences)}, {len(tasks)} and {len(segments)}"
         )
-    _check_segments(segments, path)
     wordings: dict[tuple[int, int, str], dict[str, None]] = {}
     for (first, last), task, sentence in zip(segments, tasks, sentences):
         wordings.setdefault((first, last, task), {})[sentence] = None
-    return [
-        CalvinEpisode(root=root, first=first, last=last, task=task, instructions=tuple(said))
-        for (first, last, task), said in wordings.items()
-    ]
+    return _whole([(*key, tuple(said)) for key, said in wordings.items()], root, path)
 
 
-def load_play(root: Path) -> list[CalvinEpisode]:
+def load_play(root: Path) -> Episodes[CalvinEpisode]:
     """Whole recordings, without task or words."""
     path = root / RANGES
     ranges = read_pickled_array(path)
     if not isinstance(ranges, np.ndarray) or ranges.ndim != 2 or ranges.shape[1] != 2 or ranges.dtype.kind not in "iu":
         raise ValueError(f"{path} must hold whole numbers, first and last frame of each recording")
-    segments = [(int(first), int(last)) for first, last in ranges]
-    if not segments:
-        raise ValueError(f"{path} must hold at least one recording, but holds none")
-    _check_segments(segments, path)
-    return [CalvinEpisode(root=root, first=a, last=b, task="", instructions=("",)) for a, b in segments]
+    return _whole([(int(first), int(last), "", ("",)) for first, last in ranges], root, path)
 
 
-def _check_segments(segments: list[tuple[int, int]], path: Path) -> None:
-    wrong = [segment for segment in segments if not 0 <= segment[0] <= segment[1] < 10**DIGITS]
-    if wrong:
-        raise ValueError(f"{path} must hold segments (first, last) with first <= last, but has {wrong[0]}")
+def _whole(
+    segments: Sequence[tuple[int, int, str, tuple[str, ...]]], root: Path, path: Path
+) -> Episodes[CalvinEpisode]:
+    """Those that have frames; a segment without any is left out aloud, and it is an error when none is left."""
+    found, reasons = [], []
+    for first, last, task, said in segments:
+        if 0 <= first <= last < 10**DIGITS:
+            found.append(CalvinEpisode(root=root, first=first, last=last, task=task, instructions=said))
+        else:
+            reasons.append(f"{path}: the segment ({first}, {last}) of {task!r} must have a frame: 0 <= first <= last")
+    for reason in reasons:
+        logger.warning("left out: %s", reason)
+    if not found:
+        raise ValueError(f"{path} must hold at least one segment, but holds none; {'; '.join(reasons[:3])}")
+    return Episodes(found, left_out=len(reasons), reasons=reasons)

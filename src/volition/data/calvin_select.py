@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from volition.data.calvin import CalvinEpisode, load_annotated, load_play
+from volition.data.episodes import Episodes
 from volition.data.files import understood
 
 logger = logging.getLogger(__name__)
@@ -49,26 +51,24 @@ class CalvinConfig:
         listed = Path(self.segments).read_bytes() if self.segments else b""
         return f"-{hashlib.sha256(repr(self).encode() + listed).hexdigest()[:8]}"
 
-    def load(self, root: Path) -> list[CalvinEpisode]:
+    def load(self, root: Path) -> Episodes[CalvinEpisode]:
         """In the order of the split; ValueError where nothing is left or something asked for is not there."""
-        if self.play:
-            found = load_play(root)
-        else:
-            found = self._listed(self._without_tasks(load_annotated(root, self.annotations), root))
+        read = load_play(root) if self.play else load_annotated(root, self.annotations)
+        found: Sequence[CalvinEpisode] = read if self.play else self._listed(self._without_tasks(read, root))
         count = math.ceil(self.share * len(found))
         if not count:
             raise ValueError(f"{self} must leave a segment of {root} to read, but leaves none")
         kept = np.sort(np.random.default_rng(self.seed).permutation(len(found))[:count])
-        return [found[number] for number in kept]
+        return Episodes([found[number] for number in kept], left_out=read.left_out, reasons=read.reasons)
 
-    def _without_tasks(self, episodes: list[CalvinEpisode], root: Path) -> list[CalvinEpisode]:
+    def _without_tasks(self, episodes: Sequence[CalvinEpisode], root: Path) -> Sequence[CalvinEpisode]:
         tasks = {episode.task for episode in episodes}
         unknown = sorted(set(self.exclude_tasks) - tasks)
         if unknown:
             raise ValueError(f"exclude_tasks must name tasks of {root}, but {unknown} are not among {sorted(tasks)}")
         return [episode for episode in episodes if episode.task not in self.exclude_tasks]
 
-    def _listed(self, episodes: list[CalvinEpisode]) -> list[CalvinEpisode]:
+    def _listed(self, episodes: Sequence[CalvinEpisode]) -> Sequence[CalvinEpisode]:
         if not self.segments:
             return episodes
         wanted = read_segments(Path(self.segments))

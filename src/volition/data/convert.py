@@ -24,10 +24,12 @@ from volition.data import calvin
 from volition.data import lerobot_layout as layout
 from volition.data.cache import read_numbers, reading, tell_losses
 from volition.data.calvin_write import CalvinWriter, require_same
+from volition.data.episodes import left_out
 from volition.data.fingerprint import fingerprint
 from volition.data.lerobot_stage import EpisodeData, LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
 from volition.data.open import detect, load_spec
+from volition.data.remote import located
 from volition.data.spec import spec_to_json
 from volition.records import Episode
 
@@ -72,6 +74,8 @@ def convert(
     ValueError where the format cannot express the dataset or the target was begun from another one; OSError where it
     cannot be written. Damaged episodes are left out, logged and counted.
     """
+    if located(target) != target:
+        raise ValueError(f"{target} must be a folder of this machine: data are read from URLs, not written to them")
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{target} must lie outside of {source}: it would become part of what is read")
     given, storage, tell = load_spec(source), storage or LeRobotConfig(), progress or (lambda *_: None)
@@ -175,7 +179,11 @@ def _verify(target: Path, episodes: Sequence[Episode], reader: _Reader, exact: b
         raise ValueError(f"{target} must hold the pictures as they were, but {list(lossy)} differ{AGAIN}")
     tell_losses(lost, len(episodes), target)
     return Converted(
-        episodes=len(made), frames=frames, damaged_episodes=len(lost), left_out=reader.left_out, psnr=lossy
+        episodes=len(made),
+        frames=frames,
+        damaged_episodes=len(lost) + left_out(episodes),
+        left_out=reader.left_out,
+        psnr=lossy,
     )
 
 

@@ -1,7 +1,8 @@
 """A key for the content of a dataset folder, cheap enough to take at every start.
 
-Small files count with their content, large ones with size, first and last block, frame files of CALVIN with their size.
-Hidden folders do not count. With a dataset of one file counts what is named after it.
+Small files count with their content, large ones with size, first and last block, frame files of CALVIN with their size,
+remote ones with what their server tells states of a file apart by. Hidden folders do not count. With a dataset of one
+file counts what is named after it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import glob
 import hashlib
 from pathlib import Path
 
+from volition.data.remote import RemotePath
+
 BLOCK = 1 << 16
 
 
 def fingerprint(root: Path) -> str:
-    """Hexadecimal, 32 characters; the same for a copy of the folder elsewhere."""
+    """Hexadecimal, 32 characters; the same for a copy of the folder elsewhere on this machine."""
     if not root.exists():
         raise FileNotFoundError(f"{root} must be a dataset folder, but there is none")
     digest = hashlib.sha256()
@@ -24,6 +27,9 @@ def fingerprint(root: Path) -> str:
         name = path.relative_to(top)
         if any(part.startswith(".") for part in name.parts):
             continue
+        if isinstance(path, RemotePath):
+            digest.update(f"{name.as_posix()}\0{state_of(path)}\0".encode())
+            continue
         size = path.stat().st_size
         digest.update(f"{name.as_posix()}\0{size}\0".encode())
         if path.suffix not in (".npz", ".pkl"):
@@ -32,3 +38,11 @@ def fingerprint(root: Path) -> str:
                 file.seek(max(size - BLOCK, 0))
                 digest.update(file.read(BLOCK))
     return digest.hexdigest()[:32]
+
+
+def state_of(path: Path) -> str:
+    """Another text when the file has been changed, without reading it: as its folder or its server tells."""
+    if isinstance(path, RemotePath):
+        return path.version
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"

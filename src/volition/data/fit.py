@@ -13,7 +13,8 @@ from volition.data.statistics import RunningStatistics, Statistics, side_by_side
 from volition.data.transforms import NormalizeActions, Scale, Transform, clip_to, make_scale
 from volition.records import Episode, Observation
 
-Normalization = Literal["range", "min_max", "quantiles"]
+Normalization = Literal["range", "min_max", "quantiles", "mean_std"]
+DEVIATIONS = 3.0  # of the mean that "mean_std" brings to -1..1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,15 @@ def unit_range(
 ) -> tuple[Transform, ...]:
     """What brings what `before` makes of actions in `given` to -1..1, which heads answer in; binary ones stay.
 
-    "range" scales what the space declares, "min_max" and "quantiles" (1 % and 99 %) what `episodes` hold in chunks of
-    `horizon`, and `others`; what lies beyond that is clipped.
+    "range" scales what the space declares, the others what `episodes` hold in chunks of `horizon`, and `others`: least
+    and greatest, 1 % and 99 %, or three standard deviations around the mean. What lies beyond that is clipped.
     """
     space = before.space(given)
     if kind != "range":
         scale = make_scale(encoded_statistics(before, space.dim, episodes, horizon, others), kind, keep=space.binary)
+        if kind == "mean_std":
+            wider = tuple(x if i in space.binary else DEVIATIONS * x for i, x in enumerate(scale.factor))
+            scale = Scale(offset=scale.offset, factor=wider)
         return NormalizeActions(scale=scale), clip_to(space.scaled())
     if all((d.low, d.high) == (-1.0, 1.0) for d in space.dimensions if d.kind == "continuous"):
         return ()

@@ -20,6 +20,7 @@ import numpy as np
 
 from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
 from volition.data import hdf5_contents as contents
+from volition.data.episodes import Episodes
 from volition.data.hdf5_files import Hdf5Files, natural, reading
 from volition.data.hdf5_inspect import Facts, inspect
 from volition.data.hdf5_layouts import Hdf5Layout, options_path
@@ -81,7 +82,7 @@ def holds(path: Path) -> bool:
     return bool(_files(path))
 
 
-def load_hdf5(path: Path, layout: Hdf5Layout | None = None) -> list[Hdf5Episode]:
+def load_hdf5(path: Path, layout: Hdf5Layout | None = None) -> Episodes[Hdf5Episode]:
     """All episodes of a file or a folder of files that are whole and like most of the others, in natural order.
 
     Without `layout` it is recognised, and changed by the options beside the data (`hdf5_layouts.OPTIONS`).
@@ -101,7 +102,8 @@ def load_hdf5(path: Path, layout: Hdf5Layout | None = None) -> list[Hdf5Episode]
         logger.warning("%s: %d episodes are read, %d episodes or files are left out", path, len(whole), len(lost))
     _say_what_is_unsaid(path, findings.layout, whole)
     files = Hdf5Files()
-    return [Hdf5Episode(files=files, layout=findings.layout, facts=facts) for facts in whole]
+    episodes = [Hdf5Episode(files=files, layout=findings.layout, facts=facts) for facts in whole]
+    return Episodes(episodes, left_out=len(lost), reasons=lost)
 
 
 def load_spec(path: Path, layout: Hdf5Layout | None = None) -> RobotSpec:

@@ -9,9 +9,10 @@ the same process can end. So files are opened elsewhere first; one that takes th
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,26 @@ def inspect(paths: Sequence[Path], options: Path, layout: Hdf5Layout | None) -> 
 
 
 def _take_from_process(left: list[Path], options: Path, findings: Findings) -> str:
-    """Take in what a process finds out, removing from `left` what it is done with; then how it ended."""
+    """Give files to a process and take in what it finds out, removing from `left` what is done; then how it ended."""
     context = multiprocessing.get_context("fork")  # starting afresh would take longer than most datasets
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_tell, args=(theirs, tuple(left), options, findings.layout), daemon=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_tell, args=(theirs, ours, options, findings.layout), daemon=True)
     process.start()
     theirs.close()
     try:
         if not ours.poll(PATIENCE):
             raise RuntimeError("another thread of this process is using HDF5; load datasets before starting threads")
-        while ours.poll(PATIENCE):
-            _take(ours.recv(), left, findings)
+        ours.recv()
+        while left:
+            os.fspath(left[0])  # a remote file comes here now: that may take long, and is no hanging
+            ours.send(left[0])
+            while (message := _heard(ours)) is not None:
+                _take(message, left[0], findings)
+            left.pop(0)
+        return "is done"
+    except TimeoutError:
         return f"hung for {PATIENCE:g} s"
-    except (EOFError, OSError):
+    except (EOFError, ConnectionError):
         process.join()
         return f"crashed (exit status {process.exitcode})"
     finally:
@@ -82,24 +90,35 @@ def _take_from_process(left: list[Path], options: Path, findings: Findings) -> s
         ours.close()
 
 
-def _take(message: Facts | Hdf5Layout | Path | str | None, left: list[Path], findings: Findings) -> None:
+def _heard(pipe: Connection) -> Facts | Hdf5Layout | str | None:
+    """What the process says next about a file; None when it is done with it."""
+    if not pipe.poll(PATIENCE):
+        raise TimeoutError
+    message: Facts | Hdf5Layout | str | None = pipe.recv()
+    return message
+
+
+def _take(message: Facts | Hdf5Layout | str, path: Path, findings: Findings) -> None:
     match message:
         case Facts():
-            findings.whole.append(message)
+            findings.whole.append(replace(message, path=path))  # the path that knows its server, not a copy
         case Hdf5Layout():
             findings.layout = message
         case str():
             findings.lost.append(message)
-        case Path():
-            left.remove(message)
 
 
-def _tell(pipe: Connection, paths: Sequence[Path], options: Path, layout: Hdf5Layout | None) -> None:
-    """The other process: sends None once the library answers, then what it finds out and every path that is done."""
+def _tell(pipe: Connection, others: Connection, options: Path, layout: Hdf5Layout | None) -> None:
+    """The other process: says None once the library answers, then for every file what it finds out, and None."""
+    others.close()  # so that the end of its owner is the end of this pipe
     library().h5.get_libversion()
     pipe.send(None)
     files = Hdf5Files()
-    for path in paths:
+    while True:
+        try:
+            path = pipe.recv()
+        except EOFError:
+            return
         try:
             top = files.open(path)
             with reading(str(path)):
@@ -111,7 +130,7 @@ def _tell(pipe: Connection, paths: Sequence[Path], options: Path, layout: Hdf5La
                 pipe.send(_facts_or_reason(files, path, group, layout))
         except (ValueError, FileNotFoundError) as error:
             pipe.send(str(error))
-        pipe.send(path)
+        pipe.send(None)
 
 
 def _facts_or_reason(files: Hdf5Files, path: Path, group: str, layout: Hdf5Layout) -> Facts | str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from volition.data.cache import read_numbers, tell_losses
+from volition.data.episodes import left_out
 from volition.data.open import detect, load_episodes, load_spec
 from volition.data.statistics import RunningStatistics
 
@@ -16,10 +17,11 @@ from volition.data.statistics import RunningStatistics
 def info(path: Path) -> dict[str, Any]:
     """JSON: format, counts, tasks, cameras, rate, size on disk, and the range of every state and action dimension.
 
-    Damaged are episodes whose numbers cannot be read and, once the frame cache is made, those that it had to leave out.
+    Damaged are episodes that the reader left out, those whose numbers cannot be read and, once the frame cache is made,
+    those that it had to leave out.
     """
     kind, spec = detect(path), load_spec(path)
-    total, episodes, numbers = len(kind.load(path)), [], []
+    read, episodes, numbers = kind.load(path), [], []
     lost: dict[int, str] = {}
     for number, episode in enumerate(load_episodes(path)):
         try:
@@ -27,7 +29,8 @@ def info(path: Path) -> dict[str, Any]:
             episodes.append(episode)
         except ValueError as error:
             lost[number] = str(error)
-    tell_losses(lost, total, path)
+    tell_losses(lost, len(read), path)
+    total = len(read) + left_out(read)
     if not episodes:
         raise ValueError(f"{path} must hold an episode that can be read, but all {total} are damaged: {lost[0]}")
     lengths = np.array([len(episode) for episode in episodes])

@@ -227,7 +227,7 @@ def scan_shared_videos(episodes: Sequence[LeRobotEpisode], key: str) -> Iterator
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[None]:
+def parquet_complaints(path: Path) -> Iterator[None]:
     """What the parquet reader says of damage, with the file's name."""
     try:
         yield
@@ -238,7 +238,7 @@ def _parquet(path: Path) -> Iterator[None]:
 def opened_parquet(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist but is missing; is the dataset complete?")
-    with _parquet(path):
+    with parquet_complaints(path):
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         assert file.schema_arrow is not None  # made at the first use: now, while an error can still name the file
         return file
@@ -249,19 +249,19 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
     if missing:
         raise ValueError(f"{path} must have the columns {missing}, but has {file.schema_arrow.names}")
-    with _parquet(path):
+    with parquet_complaints(path):
         return file.read(columns)
 
 
 def _read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str]) -> pa.Table:
-    with _parquet(path):
+    with parquet_complaints(path):
         return file.read_row_group(group, columns)
 
 
 def _episode_rows(path: Path) -> list[dict[str, Any]]:
     columns = [name for name in opened_parquet(path).schema_arrow.names if not name.startswith("stats/")]
     table = read_parquet(path, columns)
-    with _parquet(path):
+    with parquet_complaints(path):
         rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from volition.contract import RobotSpec
+from volition.data.places import PRIVATE
 from volition.data.statistics import Statistics
 
 VERSION = "v3.0"
@@ -28,7 +29,6 @@ INFO = Path("meta/info.json")
 STATS = Path("meta/stats.json")
 TASKS = Path("meta/tasks.parquet")
 OURS = Path("meta/volition.json")
-PRIVATE = Path(".volition")
 STAGED = PRIVATE / "staged"
 FRAMES = PRIVATE / "frames"
 

@@ -117,7 +117,12 @@ class Mixture:
             stratum
             for i, source in enumerate(sources)
             for stratum in make_strata(
-                source.episodes, source=i, weight=source.weight, balance=balance, task_weights=task_weights
+                source.episodes,
+                windows=np.diff(self.windows[i].ends, prepend=0),
+                source=i,
+                weight=source.weight,
+                balance=balance,
+                task_weights=task_weights,
             )
         ]
         self.sampler = Sampler(strata, batch_size=batch_size, seed=seed)

@@ -1,4 +1,4 @@
-"""Open a dataset folder without saying what it is.
+"""Open a dataset folder without saying what it is. `remote.located` makes the path of one on another machine.
 
 detect(path)           one of FORMATS
 load_episodes(path)    episodes; from the frame cache where the folder has a valid one
@@ -9,7 +9,6 @@ load_spec(path)        what its actions and observations mean
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from volition.data.codecs import PackConfig
 from volition.data.frames import INDEX
 from volition.data.lerobot import load_lerobot
 from volition.data.packed_write import packed
+from volition.data.places import cache_home, is_read_only
+from volition.data.remote import RemotePath
 from volition.records import Episode
 
 RAW = PackConfig()  # the flat map, which a recorder leaves behind
@@ -112,6 +113,8 @@ def detect(path: Path) -> Format:
 def load_episodes(path: Path) -> Sequence[Episode]:
     """All episodes. Pictures are decoded when asked for, unless the folder holds its frame cache."""
     episodes = detect(path).load(path)
+    if isinstance(path, RemotePath):  # whose frame cache is larger than the dataset
+        return episodes
     made = cached_if_made(episodes, path) if (layout.frames_folder(path) / INDEX).is_file() else None
     return episodes if made is None else made
 
@@ -128,8 +131,8 @@ def load_cached(
 
     It lies in `path` itself, or in a subfolder of `folder`, which for a read-only dataset is the user's cache folder.
     """
-    if folder is None and _is_read_only(path):
-        folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "volition" / "frames"
+    if folder is None and is_read_only(path):
+        folder = cache_home() / "frames"
         logger.info("%s is read-only: its frame cache is in %s", path, folder)
     kind = detect(path)
     if reader is not None and reader.format != kind.name:
@@ -147,9 +150,3 @@ def load_spec(path: Path) -> RobotSpec:
     An unknown unit equals no robot's, so a policy trained on it is not taken for one that fits.
     """
     return detect(path).load_spec(path)
-
-
-def _is_read_only(path: Path) -> bool:
-    """By its mode too: the administrator may write everywhere, and still should not write into such a folder."""
-    folder = path if path.is_dir() else path.parent
-    return folder.is_dir() and (not folder.stat().st_mode & 0o222 or not os.access(folder, os.W_OK))

@@ -12,7 +12,6 @@ file format was the other candidate: a row is found as fast there, but a batch m
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from volition.data.codecs import Codec, PackConfig, Records
-from volition.data.files import read_json, understood
+from volition.data.files import read_json, sha256, understood
 from volition.records import Episode
 
 INDEX = "pack.json"
@@ -193,9 +192,3 @@ def record_name(camera: str, number: int) -> str:
 
 def number_name(kind: str, number: int) -> str:
     return f"{kind}-{number:05d}.npy"
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content; some 2 GB/s where the processor has instructions for it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,11 +9,9 @@ Of several processes that want the same pack, one makes it and the others wait. 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +19,7 @@ import numpy as np
 
 from volition.data.cache import BLOCK, picture_sizes, place_of, read_numbers, reading, tell_losses
 from volition.data.codecs import GROUP, Codec, PackConfig
-from volition.data.files import read_json, sync, write_json
+from volition.data.files import alone, read_json, sha256, sync, write_json
 from volition.data.packed import (
     ACTIONS,
     INDEX,
@@ -33,7 +31,6 @@ from volition.data.packed import (
     number_name,
     open_pack,
     record_name,
-    sha256,
     shard_name,
 )
 from volition.records import Episode
@@ -61,18 +58,10 @@ def packed(
     pack = open_pack(place, key, config)
     if pack is None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(place.with_name(f"{place.name}.lock")):
+        with alone(place.with_name(f"{place.name}.lock")):
             pack = open_pack(place, key, config) or _make(episodes, place, key, config, progress)
     tell_losses(pack.lost, len(episodes), root)
     return pack.wrap(episodes)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process is within; the system ends that when a process dies."""
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make(episodes: Sequence[Episode], place: Path, key: str, config: PackConfig, progress: Progress | None) -> Pack:

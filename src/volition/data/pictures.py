@@ -7,6 +7,7 @@ read_video(path, times) -> frames at those times;  scan_video(path) -> every fra
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -92,7 +93,8 @@ def join_videos(parts: Sequence[Path], lengths: Sequence[int], path: Path, *, fp
                     offset = round(done / fps / packet.time_base)
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = stream
-                    target.mux(packet)
+                    with _writing(path):
+                        target.mux(packet)
             done += length
 
 
@@ -134,12 +136,21 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist but is missing; is the dataset complete?")
     try:
-        with av.open(str(path)) as container:
+        with av.open(os.fspath(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} must hold a video stream, but has none; the file is damaged")
             yield container
     except (av.FFmpegError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path} must be a readable video, but {error}; the file is damaged or cut") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A full disk is no damage to what is being read."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _timed(container: Any) -> Iterator[tuple[float, Any]]:

@@ -2,19 +2,24 @@
 
     load_rlds(root) -> episodes; every record is checked and its numbers are kept, pictures are decoded when asked for
 
-A record that is damaged costs its episode: the others are read, and a warning counts what was lost.
+A record that is damaged costs its episode: the others are read, and a warning counts what was lost. The first opening
+reads everything, the next ones an index (`rlds_index.py`).
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from volition.contract import ActionSpace, Camera, Dimension, RobotSpec
+from volition.data.episodes import Episodes
 from volition.data.pictures import decode_image
+from volition.data.places import kept_folder
+from volition.data.rlds_index import Checked, Contents, Found, remembered
 from volition.data.rlds_layout import STEPS, Layout, Shard, read_layout, read_shards
 from volition.data.spec import UNKNOWN
 from volition.data.tfrecord import DamagedRecordError, Feature, parse_example, read_record, scan_records
@@ -29,58 +34,64 @@ class RldsEpisode:
     """Implements `records.Episode`: one record of a shard."""
 
     path: Path
-    number: int  # within the shard
-    instructions: tuple[str, ...]  # ("",) where the dataset has no words
-    all_states: np.ndarray  # float32[n, S]
-    all_actions: np.ndarray  # float32[n, A]
-    pictures: dict[str, np.ndarray]  # camera -> int64[n, 2], first byte and end of each in the file
+    found: Found
+    checked: Checked
 
     @property
     def task(self) -> str:
         return self.instructions[0]
 
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """("",) where the dataset has no words."""
+        return self.found.instructions
+
     def __len__(self) -> int:
-        return len(self.all_actions)
+        return len(self.found.actions)
 
     def images(self, steps: np.ndarray) -> dict[str, np.ndarray]:
+        self.checked.require(self.path, self.found)
         with self.path.open("rb") as file:
             found = {}
-            for camera, spans in self.pictures.items():
+            for camera, spans in self.found.pictures.items():
                 shown = []
                 for step in np.asarray(steps).tolist():
                     first, end = (int(x) for x in spans[step])
                     file.seek(first)
-                    source = f"{self.path}, episode {self.number}, step {step}, {camera}"
+                    source = f"{self.path}, episode {self.found.number}, step {step}, {camera}"
                     shown.append(decode_image(file.read(end - first), source))
                 if len({x.shape for x in shown}) > 1:
-                    raise ValueError(f"{self.path}, episode {self.number}: pictures of {camera} must be of one size")
+                    raise ValueError(
+                        f"{self.path}, episode {self.found.number}: pictures of {camera} must be of one size"
+                    )
                 found[camera] = np.stack(shown)
         return found
 
     def states(self, steps: np.ndarray) -> np.ndarray:
-        return self.all_states[steps]
+        return self.found.states[steps]
 
     def actions(self, steps: np.ndarray) -> np.ndarray:
-        return self.all_actions[steps]
+        return self.found.actions[steps]
 
 
-def load_rlds(root: Path) -> list[RldsEpisode]:
+def load_rlds(root: Path) -> Episodes[RldsEpisode]:
     """All episodes of one split that can be read; ValueError when none can."""
-    layout, shards = read_layout(root), read_shards(root)
+    layout, shards, folder = read_layout(root), read_shards(root), kept_folder(root, "rlds")
     episodes: list[RldsEpisode] = []
     lost: list[str] = []
+    total, checked = 0, Checked()
     for shard in shards:
-        found, problems = _read_shard(shard, layout)
-        episodes += found
-        lost += problems
-        missing = shard.episodes - len(found)
-        if missing > 0:
-            logger.warning(
-                "%s: %d of %d episodes are lost (%s)", shard.path, missing, shard.episodes, "; ".join(problems)
-            )
+        contents = _read_shard(shard, layout, folder, checked)
+        episodes += [RldsEpisode(path=shard.path, found=found, checked=checked) for found in contents.episodes]
+        lost += contents.problems
+        missing = max(0, shard.episodes - len(contents.episodes))
+        total += missing
+        if missing:
+            said = "; ".join(contents.problems)
+            logger.warning("%s: %d of %d episodes are lost (%s)", shard.path, missing, shard.episodes, said)
     if not episodes:
         raise ValueError(f"{root} must hold an episode that can be read, but: {'; '.join(lost[:3])}; download it again")
-    return episodes
+    return Episodes(episodes, left_out=total, reasons=lost)
 
 
 def load_spec(root: Path) -> RobotSpec:
@@ -104,8 +115,8 @@ def load_spec(root: Path) -> RobotSpec:
     )
 
 
-def _dimensions(layout: Layout, episodes: list[RldsEpisode]) -> tuple[Dimension, ...]:
-    actions = np.concatenate([episode.all_actions for episode in episodes])
+def _dimensions(layout: Layout, episodes: Sequence[RldsEpisode]) -> tuple[Dimension, ...]:
+    actions = np.concatenate([episode.found.actions for episode in episodes])
     return tuple(
         Dimension(name=name, unit=UNKNOWN, low=float(low), high=max(float(high), float(low) + 1e-6))
         for name, low, high in zip(
@@ -114,10 +125,18 @@ def _dimensions(layout: Layout, episodes: list[RldsEpisode]) -> tuple[Dimension,
     )
 
 
-def _read_shard(shard: Shard, layout: Layout) -> tuple[list[RldsEpisode], list[str]]:
-    """The episodes of a file and what is wrong with the others."""
+def _read_shard(shard: Shard, layout: Layout, folder: Path, checked: Checked) -> Contents:
     if not shard.path.is_file():
-        return [], [f"{shard.path} is missing"]
+        return Contents(episodes=(), problems=(f"{shard.path} is missing",))
+    contents, known = remembered(folder, shard.path, repr(layout), lambda: _scan(shard, layout))
+    if not known:
+        for found in contents.episodes:
+            checked.add(shard.path, found.record)
+    return contents
+
+
+def _scan(shard: Shard, layout: Layout) -> Contents:
+    """The episodes of a file and what is wrong with the others."""
     scan = scan_records(shard.path)
     problems = [f"{shard.path}: {scan.problem}"] if scan.problem else []
     if not scan.problem and len(scan.spans) != shard.episodes:
@@ -125,28 +144,27 @@ def _read_shard(shard: Shard, layout: Layout) -> tuple[list[RldsEpisode], list[s
     found = []
     for number, span in enumerate(scan.spans):
         try:
-            data = read_record(shard.path, span)
-            found.append(_episode(shard.path, number, int(span[0]), data, layout))
+            found.append(_episode(number, span, read_record(shard.path, span), layout))
         except DamagedRecordError as error:
             problems.append(f"{shard.path}, episode {number}: {error}")
-    return found, problems
+    return Contents(episodes=tuple(found), problems=tuple(problems))
 
 
-def _episode(path: Path, number: int, offset: int, data: bytes, layout: Layout) -> RldsEpisode:
+def _episode(number: int, span: np.ndarray, data: bytes, layout: Layout) -> Found:
     features = parse_example(data)
     skip = layout.known.skip_first if layout.known else 0
     actions = _vectors(features, layout.action)
     states = _vectors(features, layout.state) if layout.state else np.zeros((len(actions), 0), np.float32)
-    pictures = {_short(n): _listed(features, n, "bytes") + offset for n in layout.cameras}
+    pictures = {_short(n): _listed(features, n, "bytes") + int(span[0]) for n in layout.cameras}
     lengths = {"action": len(actions), "state": len(states), **{n: len(x) for n, x in pictures.items()}}
     if len(set(lengths.values())) > 1 or len(actions) <= skip:
         raise DamagedRecordError(f"every feature must have as many steps, above {skip}, but there are {lengths}")
-    return RldsEpisode(
-        path=path,
+    return Found(
         number=number,
+        record=(int(span[0]), int(span[1])),
         instructions=_sentences(features, layout.words, data),
-        all_states=states[skip:],
-        all_actions=actions[skip:],
+        states=states[skip:],
+        actions=actions[skip:],
         pictures={name: spans[skip:] for name, spans in pictures.items()},
     )
 

@@ -34,12 +34,15 @@ class Stratum:
 def make_strata(
     episodes: Sequence[Episode],
     *,
+    windows: np.ndarray | None = None,
     source: int = 0,
     weight: float = 1.0,
     balance: Balance = "tasks",
     task_weights: Mapping[str, float] | None = None,
 ) -> list[Stratum]:
-    """`balance`: "tasks" gives every task the same share of the source's samples, "frames" every frame.
+    """`windows` int[E]: how many each episode has, by default one a frame.
+
+    `balance`: "tasks" gives every task the same share of the source's samples, "frames" every frame.
 
     `task_weights` multiplies the shares of tasks, the others keep 1; those with 0 are left out, and tasks that this
     source lacks are no matter. Every task is a stratum, with "frames" all tasks that have the same weight.
@@ -50,7 +53,7 @@ def make_strata(
     for name, value in [("the weight of a source", weight), *weights.items()]:
         if not 0 <= value < float("inf"):
             raise ValueError(f"weights must be at least 0 and finite, got {value} for {name}")
-    lengths = np.array([len(episode) for episode in episodes], np.int64)
+    lengths = np.array([len(episode) for episode in episodes], np.int64) if windows is None else windows
     firsts = np.cumsum(lengths) - lengths
     groups: dict[str | float, list[int]] = {}
     for number, episode in enumerate(episodes):

@@ -196,6 +196,14 @@ class SelectState(Transform):
 
 
 @dataclass(frozen=True)
+class Deafen(Transform):
+    """No instruction: the deaf twin, which tells what listening is worth."""
+
+    def observe(self, observation: Observation) -> Observation:
+        return dataclasses.replace(observation, instruction="")
+
+
+@dataclass(frozen=True)
 class BlackOut(Transform):
     """Every camera is black: the blind twin, which tells what seeing is worth."""
 

@@ -1,61 +1,77 @@
-"""Questions about pictures from a file: one JSON object a line, pictures beside it.
+"""Questions about pictures, or captions, in the three ways in which people keep them, for co-training.
 
-    {"image": "kitchen.png", "question": "where is the cup", "answer": "on the table"}
+    load_questions(path) -> QuestionSet      path: a .jsonl or .json file, a .parquet file, or a folder of these last
 
-`image` is a path from the file's folder, or a list of them. A caption has an empty question.
+    a line of .jsonl   {"image": "cup.png", "question": "where is the cup", "answer": "on the table"}
+    LLaVA's .json      [{"image": "cup.png", "conversations": [{"from": "human", "value": "<image>\\nwhere ..."}, ...]}]
+    .parquet           a column of pictures, and columns of words or of conversations: see `question_parquet`
+
+A record that makes no sense, or without a picture, is left out aloud; only when none is left it is an error. Pictures
+are read when a question is taken.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
+from volition.data.question_files import load_lines, load_list
+from volition.data.question_parquet import load_parquet
+from volition.data.question_words import Losses
 from volition.records import VisionLanguageSample
 
-FIELDS = {"image": str | list, "question": str, "answer": str}
+TOLD = 5  # of the reasons why records are left out
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class QuestionFile(Sequence[VisionLanguageSample]):
-    """Pictures are read when a question is taken."""
+@runtime_checkable
+class QuestionSet(Protocol):
+    """A sequence of questions that knows without reading them how many pictures each has."""
 
-    folder: Path
-    lines: tuple[tuple[tuple[str, ...], str, str], ...]  # pictures, question, answer
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def __getitem__(self, index: int) -> VisionLanguageSample:  # type: ignore[override]  # nobody needs slices
-        images, question, answer = self.lines[index]
-        return VisionLanguageSample(tuple(_read(self.folder / name) for name in images), question, answer)
+    @property
+    def num_images(self) -> np.ndarray: ...  # int[n]
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> VisionLanguageSample: ...  # ValueError or OSError where it is damaged
 
 
-def load_questions(path: Path) -> QuestionFile:
-    """All lines are checked now, and that every picture is there."""
-    if not path.is_file():
-        raise ValueError(f"{str(path)!r} must be a JSONL file of questions about pictures; there is none")
-    lines = []
-    for number, text in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number} must be a JSON object: {error}") from error
-        if not (isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in FIELDS.items())):
-            raise ValueError(f"{path}:{number} must be an object with {', '.join(FIELDS)}, got {text[:100]}")
-        images = (found["image"],) if isinstance(found["image"], str) else tuple(found["image"])
-        missing = [name for name in images if not (path.parent / name).is_file()]
-        if missing:
-            raise ValueError(f"{path}:{number} names pictures that are not in {path.parent}: {missing}")
-        lines.append((images, found["question"], found["answer"]))
-    return QuestionFile(path.parent, tuple(lines))
+def load_questions(path: Path, pictures: Path | None = None) -> QuestionSet:
+    """`pictures` is the folder from which names of pictures count: that of the file by default."""
+    losses = Losses()
+    folder = path.parent if pictures is None else pictures
+    found: QuestionSet
+    if path.suffix == ".jsonl" and path.is_file():
+        found = load_lines(path, folder, losses)
+    elif path.suffix == ".json" and path.is_file():
+        found = load_list(path, folder, losses)
+    elif files := _parquet_files(path):
+        found = load_parquet(files, pictures or files[0].parent, losses)
+    else:
+        raise ValueError(
+            f"{str(path)!r} must be a .jsonl, .json or .parquet file of questions about pictures, or a folder of "
+            ".parquet files; there is none"
+        )
+    for reason in losses.reasons[:TOLD]:
+        logger.warning("left out: %s", reason)
+    if losses.reasons:
+        logger.warning("%s: %d records are left out, %d questions are there", path, len(losses.reasons), len(found))
+    if not len(found):
+        raise ValueError(f"{path} must hold a question about a picture, but holds none: {losses.first}")
+    return found
 
 
-def _read(path: Path) -> np.ndarray:
-    """uint8[height, width, 3]"""
-    with Image.open(path) as picture:
-        return np.array(picture.convert("RGB"))
+def num_images(questions: Sequence[VisionLanguageSample] | QuestionSet) -> np.ndarray:
+    """int[n]: of every question."""
+    if isinstance(questions, QuestionSet):
+        return questions.num_images
+    return np.array([len(questions[i].images) for i in range(len(questions))], np.int64)
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    if path.suffix == ".parquet" and path.is_file():
+        return [path]
+    return sorted(path.glob("*.parquet")) if path.is_dir() else []

@@ -1,9 +1,11 @@
-"""Episodes become training samples: every time step of every episode is the last of one window.
+"""Episodes become training samples: every time step of every episode, or every n-th, is the last of one window.
 
 frames   t-(T-1)s ... t-s  t             T observation steps, s = obs_stride frames apart, ending at frame t
 actions  entry (j, k) is the action at frame f_j + k, where f_j is the frame of observation step j
 mask     False where f_j lies before the episode (frame 0 is shown instead) or f_j + k after its end
 future   only where future_steps is above 0: the pictures at f_j + future_steps, masked likewise
+
+With skip_frames = n only frames 0, n, 2n ... of an episode are the last of one: neighbours are nearly alike.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class Windows:
         obs_stride: int = 1,
         action_horizon: int,
         future_steps: int = 0,
+        skip_frames: int = 1,
     ) -> None:
         if not episodes:
             raise ValueError("Windows needs at least one episode, got none; did a filter match nothing?")
@@ -33,14 +36,15 @@ class Windows:
             ("num_obs_steps", num_obs_steps),
             ("obs_stride", obs_stride),
             ("action_horizon", action_horizon),
+            ("skip_frames", skip_frames),
         ):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.episodes = episodes
-        self.ends = np.cumsum([len(episode) for episode in episodes])  # int[E]
+        self.ends = np.cumsum([-(-len(episode) // skip_frames) for episode in episodes])  # int[E]
         self._past = np.arange(1 - num_obs_steps, 1) * obs_stride  # int[T]
         self._planned = np.arange(action_horizon)  # int[H]
-        self._future_steps = future_steps
+        self._future_steps, self._skip = future_steps, skip_frames
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -50,7 +54,7 @@ class Windows:
         if not 0 <= index < len(self):
             raise IndexError(f"window index must be in 0..{len(self) - 1}, got {index}")
         episode = int(np.searchsorted(self.ends, index, side="right"))
-        return episode, int(index - (self.ends[episode - 1] if episode else 0))
+        return episode, int(index - (self.ends[episode - 1] if episode else 0)) * self._skip
 
     def sample(self, index: int | np.integer, instruction_choice: int | np.integer = 0) -> Sample:
         """Window `index` with wording number `instruction_choice`, counted round and round."""

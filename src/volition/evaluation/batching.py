@@ -1,4 +1,4 @@
-"""Policy calls of a fixed number of rows, and the proof that a row's answer is its own."""
+"""Policy calls of a fixed number of rows, the proof that a row's answer is its own, and what may be wrong with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from volition.records import Actor, Observation
+from volition.contract import ActionSpace
+from volition.records import Actor, Inpainter, Observation, Settled
+
+SLACK = 1e-5  # share of a dimension's range by which rounding may carry an action out of it
+
+
+class NotChunksError(ValueError):
+    """A policy answered something else than chunks of actions and states."""
 
 
 class FixedBatch:
@@ -17,18 +24,29 @@ class FixedBatch:
         self._actor = actor
         self.size = size
 
-    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
-        """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states."""
+    def act(
+        self, observations: Sequence[Observation], states: Sequence[Any], settled: Sequence[Settled | None] = ()
+    ) -> tuple[np.ndarray, list[Any]]:
+        """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states.
+
+        Where something is `settled`, the actor is an `Inpainter`.
+        """
         rows = len(observations)
         assert 1 <= rows <= self.size, f"{rows} rows do not fit a batch of {self.size}"
         assert len(states) == rows, f"{rows} observations, but {len(states)} states"
         missing = self.size - rows
         filled = [*observations, *[observations[0]] * missing]
-        chunks, after = self._actor.act(filled, [*states, *(self._actor.start(missing) if missing else [])])
-        if chunks.ndim != 3 or len(chunks) != self.size or len(after) != self.size:
-            raise ValueError(
-                f"an actor must return chunks [B, H, A] and B states for B={self.size} observations, "
-                f"got {chunks.shape} and {len(after)} states"
+        remembered = [*states, *(self._actor.start(missing) if missing else [])]
+        if any(one is not None for one in settled):
+            assert isinstance(self._actor, Inpainter), "only such an actor is told what is settled"
+            chunks, after = self._actor.act_on(filled, remembered, [*settled, *[None] * missing])
+        else:
+            chunks, after = self._actor.act(filled, remembered)
+        shape = np.shape(chunks)
+        if len(shape) != 3 or len(chunks) != self.size or len(after) != self.size:
+            raise NotChunksError(
+                f"a policy must return chunks [B, H, A] and B states for B={self.size} observations, "
+                f"got {list(shape)} and {len(after)} states"
             )
         return chunks[:rows], after[:rows]
 
@@ -49,3 +67,22 @@ def rows_are_independent(actor: Actor, observations: Sequence[Observation], size
     same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(turned, answers))
     alone = [policy.act([observations[i]], actor.start(1))[0][0] for i in (0, rows[-1])]
     return same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))
+
+
+def what_is_wrong(actions: np.ndarray, space: ActionSpace | None) -> str:
+    """Why actions float[n, A] may not be executed: not finite, or not of the space. "" where nothing is."""
+    if space is not None and actions.shape[1] != space.dim:
+        names = ", ".join(dimension.name for dimension in space.dimensions)
+        return f"an action must have {space.dim} dimensions ({names}), got {actions.shape[1]} from the policy"
+    if not np.isfinite(actions).all():
+        return f"actions must be finite, got {actions[~np.isfinite(actions).all(1)][0].tolist()} from the policy"
+    for column, dimension in enumerate(space.dimensions if space is not None else ()):
+        values, slack = actions[:, column], SLACK * (dimension.high - dimension.low)
+        if dimension.kind == "binary":
+            fits, must = (values == dimension.low) | (values == dimension.high), "be"
+        else:
+            fits, must = (values >= dimension.low - slack) & (values <= dimension.high + slack), "lie between"
+        if not fits.all():
+            limits = f"{dimension.low:g} {'or' if must == 'be' else 'and'} {dimension.high:g}"
+            return f"{dimension.name} of an action must {must} {limits}, got {float(values[~fits][0])} from the policy"
+    return ""

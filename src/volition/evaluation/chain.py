@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from volition.evaluation.episodes import Command, EpisodeResult, Trial
-from volition.evaluation.statistics import Estimate, bootstrap_mean, wilson
+from volition.evaluation.episodes import Command, EpisodeResult, Trial, judged, paired
+from volition.evaluation.statistics import Difference, Estimate, bounded_mean, chains_needed, paired_difference, wilson
 from volition.records import Start
+
+CLAIMS = (0.1, 0.25, 0.5)  # differences of the average length for which the number of chains to show them is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class ChainScore:
     """`reached[i]`: share of chains with at least i + 1 successes. `tasks`: success of each task when it was tried."""
 
     average_length: Estimate
+    lengths: tuple[int, ...]  # of the chains, in their order
     reached: tuple[Estimate, ...]
     tasks: dict[str, Estimate]
 
@@ -36,6 +39,7 @@ class ChainScore:
             "chain_success": [e.value for e in self.reached],
             "chain_success_intervals": [list(e.interval) for e in self.reached],
             "num_chains": self.average_length.count,
+            "chains_needed": {f"{d:g}": chains_needed(self.lengths, d) for d in CLAIMS},
             "tasks": tasks,
         }
 
@@ -49,7 +53,11 @@ def chain_trials(starts: Sequence[Start], *, split: str = "validation", wording:
 
 
 def score_chains(results: Sequence[EpisodeResult]) -> ChainScore:
-    """The score of chains of one common length. Raises ValueError for none or for several lengths."""
+    """The score of chains of one common length, without those that ended as errors.
+
+    Raises ValueError for none or for several lengths.
+    """
+    results = judged(results)
     lengths = {len(result.trial.commands) for result in results}
     if len(lengths) != 1:
         raise ValueError(f"chains must have one common number of tasks, got {sorted(lengths) or 'no chain'}")
@@ -59,7 +67,18 @@ def score_chains(results: Sequence[EpisodeResult]) -> ChainScore:
     for attempt in (attempt for result in results for attempt in result.attempts):
         tried.setdefault(attempt.task, []).append(attempt.success)
     return ChainScore(
-        average_length=bootstrap_mean(solved),
+        average_length=bounded_mean(solved, 0.0, float(len(reached))),
+        lengths=tuple(solved),
         reached=tuple(reached),
         tasks={task: wilson(sum(tried[task]), len(tried[task])) for task in sorted(tried)},
+    )
+
+
+def compare_chains(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> Difference:
+    """How much longer the chains of `first` are; both must be results of the same trials in the same order."""
+    both = paired(first, second)
+    return paired_difference(
+        [one.num_successes for one, _ in both],
+        [other.num_successes for _, other in both],
+        most=float(len(first[0].trial.commands)),
     )

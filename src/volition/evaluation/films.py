@@ -18,7 +18,7 @@ from PIL import Image
 
 from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.slot import Film, Replay
-from volition.evaluation.workers import EnvFactory, Pool, open_pool
+from volition.evaluation.workers import EnvFactory, Lost, Pool, open_pool
 
 
 def replay_films(
@@ -56,6 +56,8 @@ def _replay_all(pool: Pool, results: Sequence[EpisodeResult], every: int) -> lis
             actions = tuple(attempt.actions for attempt in result.attempts)
             pool.send(slot, Replay(trial=result.trial, actions=actions, every=every))
         for slot, reply in pool.receive():
+            if isinstance(reply, Lost):
+                raise RuntimeError(f"an episode could not be filmed: {reply.reason}")
             assert isinstance(reply, Film)
             films[running.pop(slot)] = reply
             free.append(slot)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.evaluation.episodes import Command, EpisodeResult, Trial, judged
 from volition.evaluation.statistics import Estimate, wilson
 from volition.records import Start
 
@@ -62,7 +62,7 @@ def swap_trials(
 def score_swaps(results: Sequence[EpisodeResult]) -> SwapScore:
     """The score of `swap_trials`. Raises ValueError if the environment does not say what was achieved."""
     pairs = []
-    for result in results:
+    for result in judged(results):
         original, attempt = result.trial.start.tasks[0], result.attempts[0]
         if attempt.achieved is None:
             raise ValueError(

@@ -5,6 +5,9 @@
 A policy call always has `batch` rows, the missing ones filled up. It is shown at the start that a row's answer depends
 neither on its place nor on its neighbours; then the results are equal to the bit for any number of workers and any
 order in which they answer. Where it does depend, every row is asked for alone.
+
+What breaks is named and costs its own episode: one whose environment was lost begins again, a few times; then, and
+where the policy answers nonsense, it ends as an error, and the others go on.
 """
 
 from __future__ import annotations
@@ -17,28 +20,38 @@ from typing import Any
 
 import numpy as np
 
-from volition.evaluation.batching import FixedBatch, rows_are_independent
+from volition.contract import ActionSpace
+from volition.evaluation.batching import FixedBatch, NotChunksError, rows_are_independent, what_is_wrong
+from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
 from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
-from volition.evaluation.slot import Begin, Moment, Play
-from volition.evaluation.workers import EnvFactory, Pool, open_pool
-from volition.records import Actor, Observation
+from volition.evaluation.slot import Begin, Film, Moment, Play
+from volition.evaluation.workers import EnvFactory, Lost, Pool, open_pool
+from volition.records import Actor, Inpainter, Observation
 
 logger = logging.getLogger(__name__)
+
+Hear = Callable[[int, EpisodeResult], None]  # number of the trial, what became of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """How episodes are run. Only `replan_steps` and `max_steps` may change a result."""
+    """How episodes are run. Only the first four and `batch` may change a result."""
 
-    replan_steps: int = 1  # actions of a chunk that are executed before the policy is asked again
+    chunking: AnyChunking = Execute(steps=1)  # noqa: RUF009  frozen
+    latency: int = 0  # control steps that pass in the world while the policy thinks
     max_steps: int = 360  # a command that is not done after so many steps has failed
+    space: ActionSpace | None = None  # an action outside of it is an error; None: actions need only be finite
     num_workers: int = 2  # processes; 0: everything in this one
     slots_per_worker: int = 8  # environments in each
     batch: int = 8  # rows of every policy call; half the slots lets workers and policy overlap
-    patience_seconds: float = 120.0  # a worker that is silent for longer is an error
+    patience_seconds: float = 120.0  # a process that is silent for longer is replaced
+    max_repeats: int = 2  # how often an episode begins again after it broke its environment
 
     def __post_init__(self) -> None:
-        least = {"replan_steps": 1, "max_steps": 1, "num_workers": 0, "slots_per_worker": 1, "batch": 1}
+        least = {
+            **{"max_steps": 1, "num_workers": 0, "slots_per_worker": 1, "batch": 1},
+            **{"latency": 0, "max_repeats": 0},
+        }
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
@@ -49,11 +62,20 @@ def evaluate(
     factory: EnvFactory,
     trials: Sequence[Trial],
     config: RolloutConfig,
-    on_result: Callable[[EpisodeResult], None] = lambda result: None,
+    on_result: Hear = lambda number, result: None,
+    *,
+    numbers: Sequence[int] | None = None,
 ) -> list[EpisodeResult]:
-    """Run every trial; the results stand in the order of `trials`. `on_result` hears of each as it ends."""
+    """Run the trials with these numbers, by default all; the results stand in their order.
+
+    `on_result` hears of each as it ends. `trials` are always all of an evaluation, so that each becomes the same
+    whichever others run here.
+    """
     if not trials:
         raise ValueError("there must be at least one trial to evaluate, got none")
+    chosen = range(len(trials)) if numbers is None else numbers
+    if not chosen:
+        return []
     pool = open_pool(
         factory,
         num_workers=config.num_workers,
@@ -61,9 +83,10 @@ def evaluate(
         patience_seconds=config.patience_seconds,
     )
     try:
-        return _Rollout(actor, pool, trials, config, on_result).run()
+        results = _Rollout(actor, pool, trials, config, on_result).run(chosen)
     finally:
         pool.close()
+    return [results[number] for number in chosen]
 
 
 @dataclass(kw_only=True)
@@ -72,49 +95,63 @@ class _Running:
 
     number: int
     trial: Trial
-    state: Any
+    state: Any = None
+    player: Player | None = None
+    rest: np.ndarray | None = None
+    instruction: str = ""
     observation: Observation | None = None
     actions: list[np.ndarray] = field(default_factory=list)  # executed under the present command
+    calls: int = 0
     planned: np.ndarray | None = None  # sent, and not yet known how many of them were executed
     attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Past:
+    """Why a trial begins again."""
+
+    reasons: list[str] = field(default_factory=list)
+    guilty: int = 0  # how often it was what broke its environment
 
 
 class _Rollout:
     """The scheduler: gives trials to free slots, observations to the policy, chunks to the slots."""
 
-    def __init__(
-        self,
-        actor: Actor,
-        pool: Pool,
-        trials: Sequence[Trial],
-        config: RolloutConfig,
-        on_result: Callable[[EpisodeResult], None],
-    ):
+    def __init__(self, actor: Actor, pool: Pool, trials: Sequence[Trial], config: RolloutConfig, on_result: Hear):
         self._actor, self._pool, self._trials, self._config, self._on_result = actor, pool, trials, config, on_result
-        self._waiting = deque(enumerate(trials))
+        if isinstance(config.chunking, RealTime) and not (isinstance(actor, Inpainter) and actor.continues):
+            raise ValueError(
+                "real-time chunking needs a head that can continue what is settled, which those that denoise can: "
+                "flow, diffusion, expert"
+            )
+        self._waiting: deque[int] = deque()
         self._running: dict[int, _Running] = {}
         self._ready: deque[int] = deque()  # slots that wait for the policy
+        self._past: dict[int, _Past] = {}
         self._results: dict[int, EpisodeResult] = {}
 
-    def run(self) -> list[EpisodeResult]:
+    def run(self, numbers: Sequence[int]) -> dict[int, EpisodeResult]:
         policy = FixedBatch(self._actor, self._choose_batch())
+        self._waiting.extend(numbers)
         for slot in range(self._pool.num_slots):
             self._start_next(slot)
         while self._running:
             if len(self._ready) < min(policy.size, len(self._running)):
                 for slot, reply in self._pool.receive():
-                    assert isinstance(reply, Moment)
                     self._hear(slot, reply)
             else:
                 self._ask(policy)
-        return [self._results[number] for number in range(len(self._trials))]
+        return self._results
 
     def _choose_batch(self) -> int:
         """`config.batch` if rows are independent in batches of that size, else 1."""
         if self._config.batch == 1:
             return 1
-        if rows_are_independent(self._actor, self._look_at_some(), self._config.batch):
-            return self._config.batch
+        try:
+            if rows_are_independent(self._actor, self._look_at_some(), self._config.batch):
+                return self._config.batch
+        except NotChunksError:
+            return self._config.batch  # which every episode will say for itself
         logger.warning(
             "the policy's answers depend on a row's place or neighbours in a batch of %d: asking row by row, "
             "which is slower, so that results do not depend on scheduling",
@@ -125,73 +162,111 @@ class _Rollout:
     def _look_at_some(self) -> list[Observation]:
         """First observations of trials spread over all: the same ones for any number of workers."""
         count = min(self._config.batch, len(self._trials), 8)
-        chosen = [self._trials[int(i)] for i in np.linspace(0, len(self._trials) - 1, count)]
-        observations: list[Observation] = []
-        for trial in chosen:
-            self._pool.send(0, Begin(trial=trial, index=0))
-            ((_, reply),) = self._pool.receive()
-            assert isinstance(reply, Moment)
-            assert reply.observation is not None
-            observations.append(reply.observation)
+        observations, lost = [], ""
+        for i in np.linspace(0, len(self._trials) - 1, count):
+            self._pool.send(0, Begin(trial=self._trials[int(i)], index=0))
+            for slot, reply in self._pool.receive():
+                if isinstance(reply, Lost) and slot == 0:
+                    lost = reply.reason
+                elif isinstance(reply, Moment) and reply.observation is not None:
+                    observations.append(reply.observation)
+        if not observations:
+            raise RuntimeError(f"none of {count} trials could be begun; the last one: {lost}")
         return observations
 
     def _start_next(self, slot: int) -> None:
         if self._waiting:
-            number, trial = self._waiting.popleft()
-            (state,) = self._actor.start(1)
-            self._running[slot] = _Running(number=number, trial=trial, state=state)
-            self._pool.send(slot, Begin(trial=trial, index=0))
+            number = self._waiting.popleft()
+            self._running[slot] = _Running(number=number, trial=self._trials[number])
+            self._begin(slot, self._running[slot])
 
-    def _hear(self, slot: int, moment: Moment) -> None:
-        running = self._running[slot]
-        if running.planned is not None:
-            running.actions.extend(running.planned[: moment.num_executed])
-            running.planned = None
-        if moment.observation is not None:
-            running.observation = moment.observation
-            self._ready.append(slot)
+    def _begin(self, slot: int, running: _Running) -> None:
+        """The next command, for a policy that remembers nothing."""
+        (running.state,) = self._actor.start(1)
+        running.player = self._config.chunking.begin(self._config.space, self._config.latency)
+        running.actions, running.calls = [], 0
+        self._pool.send(slot, Begin(trial=running.trial, index=len(running.attempts)))
+
+    def _hear(self, slot: int, reply: Moment | Film | Lost) -> None:
+        if isinstance(reply, Lost):
+            self._lose(slot, reply)
             return
-        self._end_attempt(slot, running, moment)
+        assert isinstance(reply, Moment)
+        running = self._running[slot]
+        running.instruction = reply.instruction
+        if running.planned is not None:
+            running.actions.extend(running.planned[: reply.num_executed])
+            running.planned = None
+        if reply.observation is not None:
+            running.observation, running.rest = reply.observation, reply.rest
+            self._ready.append(slot)
+        else:
+            self._end_attempt(slot, running, reply)
+
+    def _lose(self, slot: int, lost: Lost) -> None:
+        """What the slot was at begins again from its start, unless it broke its environment too often."""
+        running = self._running.get(slot)
+        if running is None:
+            return
+        if slot in self._ready:
+            self._ready.remove(slot)
+        past = self._past.setdefault(running.number, _Past())
+        past.guilty += lost.guilty
+        if past.guilty > self._config.max_repeats:
+            self._end(slot, running, error=f"tried {past.guilty} times: {lost.reason}".strip())
+            return
+        logger.warning("'%s' begins again: %s", running.trial, lost.reason)
+        past.reasons.append(lost.reason.splitlines()[-1].strip() if lost.guilty else f"beside another: {lost.reason}")
+        del self._running[slot]
+        self._waiting.appendleft(running.number)
+        self._start_next(slot)
 
     def _end_attempt(self, slot: int, running: _Running, moment: Moment) -> None:
-        index = len(running.attempts)
         attempt = Attempt(
-            task=running.trial.commands[index].task,
+            task=running.trial.commands[len(running.attempts)].task,
             instruction=moment.instruction,
             success=moment.success,
             num_steps=len(running.actions),
+            num_calls=running.calls,
             achieved=moment.achieved,
             actions=np.stack(running.actions),
         )
         running.attempts.append(attempt)
-        running.actions = []
         if moment.success and len(running.attempts) < len(running.trial.commands):
-            (running.state,) = self._actor.start(1)
-            self._pool.send(slot, Begin(trial=running.trial, index=len(running.attempts)))
-            return
-        result = EpisodeResult(trial=running.trial, attempts=tuple(running.attempts))
+            self._begin(slot, running)
+        else:
+            self._end(slot, running)
+
+    def _end(self, slot: int, running: _Running, error: str = "") -> None:
+        repeats = tuple(self._past.pop(running.number, _Past()).reasons)
+        result = EpisodeResult(trial=running.trial, attempts=tuple(running.attempts), error=error, repeats=repeats)
+        if error:
+            logger.warning("'%s' ends without a verdict: %s", running.trial, error)
         self._results[running.number] = result
         del self._running[slot]
         self._start_next(slot)
-        self._on_result(result)
+        self._on_result(running.number, result)
 
     def _ask(self, policy: FixedBatch) -> None:
         slots = [self._ready.popleft() for _ in range(min(policy.size, len(self._ready)))]
         rows = [self._running[slot] for slot in slots]
         observations = [row.observation for row in rows if row.observation is not None]
-        chunks, states = policy.act(observations, [row.state for row in rows])
-        if chunks.shape[1] < self._config.replan_steps:
-            raise ValueError(
-                f"replan_steps={self._config.replan_steps} must not exceed the {chunks.shape[1]} actions of a chunk"
-            )
-        for slot, row, chunk, state in zip(slots, rows, chunks, states):
+        players = [row.player for row in rows if row.player is not None]
+        try:
+            chunks, states = policy.act(observations, [row.state for row in rows], [p.settled() for p in players])
+        except NotChunksError as error:
+            for slot, row in zip(slots, rows):
+                self._end(slot, row, error=str(error))
+            return
+        for slot, row, player, chunk, state in zip(slots, rows, players, chunks, states):
             row.state = state
-            self._play(slot, row, chunk)
+            row.calls += 1
+            if wrong := what_is_wrong(chunk, self._config.space):
+                self._end(slot, row, error=wrong)
+            else:
+                self._play(slot, row, player.take(np.asarray(chunk, np.float32), row.rest))
 
-    def _play(self, slot: int, row: _Running, chunk: np.ndarray) -> None:
+    def _play(self, slot: int, row: _Running, actions: np.ndarray) -> None:
         left = self._config.max_steps - len(row.actions)
-        planned = chunk[: min(self._config.replan_steps, left)]
-        if not np.isfinite(planned).all():
-            raise ValueError(f"actions must be finite, got {planned.tolist()} from the policy in '{row.trial}'")
-        row.planned = planned
-        self._pool.send(slot, Play(trial=row.trial, actions=planned, last=len(planned) == left))
+        row.planned = actions[:left]
+        self._pool.send(slot, Play(trial=row.trial, actions=row.planned, last=len(actions) >= left))

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from volition.evaluation.episodes import Command, Trial, Watcher
+from volition.evaluation.episodes import Command, Resting, Trial, Watcher
 from volition.records import Env, Observation
 
 
@@ -63,6 +63,7 @@ class Moment:
     num_executed: int
     success: bool
     achieved: tuple[str, ...] | None
+    rest: np.ndarray | None = None  # float32[A]: how the robot waits now; None where the environment does not say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,11 @@ class Film:
 
     frames: np.ndarray
     success: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """All environments of a process are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +140,7 @@ class Slot:
     def _moment(self, num_executed: int, *, success: bool, last: bool) -> Moment:
         return Moment(
             observation=None if last else self._env.observe(self._instruction),
+            rest=None if last or not isinstance(self._env, Resting) else self._env.rest(),
             instruction=self._instruction,
             num_executed=num_executed,
             success=success,

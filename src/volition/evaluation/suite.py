@@ -11,9 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from volition.evaluation.episodes import Command, EpisodeResult, Trial
-from volition.evaluation.statistics import Difference, Estimate, mean_over_tasks, paired_difference, wilson
+from volition.evaluation.episodes import Command, EpisodeResult, Trial, judged, paired
+from volition.evaluation.statistics import (
+    Difference,
+    Estimate,
+    episodes_needed,
+    mean_over_tasks,
+    paired_difference,
+    wilson,
+)
 from volition.records import Start
+
+CLAIMS = (0.02, 0.05, 0.1)  # differences of the rate for which the number of episodes to show them is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +56,14 @@ class SuiteScore:
             "success_rate": self.success.value,
             "success_interval": list(self.success.interval),
             "num_episodes": self.success.count,
+            "episodes_needed": {f"{d:g}": episodes_needed(*_apart(self.success.value, d)) for d in CLAIMS},
             "tasks": tasks,
         }
+
+
+def _apart(rate: float, difference: float) -> tuple[float, float]:
+    """The rate, and one that differs so much from it towards the middle."""
+    return rate, rate - difference if rate >= 0.5 else rate + difference
 
 
 def task_trials(
@@ -75,7 +90,8 @@ def task_trials(
 
 
 def score_tasks(results: Sequence[EpisodeResult]) -> SuiteScore:
-    """Results of trials with one command each. Tasks keep the order of their first result."""
+    """Results of trials with one command each, without errors. Tasks keep the order of their first result."""
+    results = judged(results)
     outcomes = outcomes_by_task(results)
     scores = []
     for task, successes in outcomes.items():
@@ -86,17 +102,15 @@ def score_tasks(results: Sequence[EpisodeResult]) -> SuiteScore:
 
 
 def outcomes_by_task(results: Sequence[EpisodeResult]) -> dict[str, list[bool]]:
-    """Task -> whether each of its episodes succeeded."""
+    """Task -> whether each of its episodes succeeded, of those that could be judged."""
     outcomes: dict[str, list[bool]] = {}
     for result in results:
-        outcomes.setdefault(result.task, []).append(result.success)
+        if not result.error:
+            outcomes.setdefault(result.task, []).append(result.success)
     return outcomes
 
 
 def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> Difference:
     """How much better `first` is than `second`; both must be results of the same trials in the same order."""
-    for one, other in zip(first, second):
-        if one.trial != other.trial:
-            raise ValueError(f"compared results must belong to the same trials, got '{one.trial}' and '{other.trial}'")
-    groups = [result.task for result in first]
-    return paired_difference([r.success for r in first], [r.success for r in second], groups)
+    both = paired(first, second)
+    return paired_difference([one.success for one, _ in both], [other.success for _, other in both])

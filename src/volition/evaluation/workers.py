@@ -2,38 +2,48 @@
 
     Workers.send(slot, Begin | Play | Replay) --pipe--> Slot --> Moment | Film --pipe--> Workers.receive()
 
-A worker is a fresh interpreter that never imports torch and never re-runs the caller's script, so no `__main__` guard
-is needed. Its environments share one GL context. An error in a worker arrives here with its traceback; a dead or
-silent worker is an error, never a wait without end.
+A process that dies, hangs or whose environment raises costs what its slots were at, and nothing else: `receive` says
+Lost for each of them, and new ones stand in their place. Its environments share one GL context.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
-from volition.evaluation.slot import Failure, Film, Moment, Request, Slot
+from volition.evaluation.slot import Failure, Film, Made, Moment, Request, Slot
 from volition.records import Env
 
-Reply: TypeAlias = Moment | Film
+MAX_STARTS = 3  # in a row that fail, of a process that could make its environments before
+START_SECONDS = 60.0  # that a process has for making its environments, at the least
 
 
-# Makes an environment in another process, so it must be picklable: a config with `__call__`, or a partial of a class.
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """The slot's environment was replaced by a new one. `guilty`: it was the one at work when that became necessary."""
+
+    reason: str
+    guilty: bool
+
+
+Reply: TypeAlias = Moment | Film | Lost
+
+
+# Makes an environment in another process, so it must be picklable: a bound method of a config, a partial of a class.
 EnvFactory: TypeAlias = Callable[[], Env]
 
 
 class InProcess:
-    """The same slots without processes: for debugging and for environments that cannot be moved."""
+    """The same slots without processes, whose errors are raised: for debugging, and for what cannot be moved."""
 
     def __init__(self, factory: EnvFactory, num_slots: int):
         self.num_slots = num_slots
@@ -54,87 +64,147 @@ class InProcess:
             slot.close()
 
 
+@dataclass(kw_only=True)
+class _Worker:
+    """A process, and what it was asked and has not answered: it works in that order."""
+
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    made: bool = False  # its environments are there
+    asked: deque[tuple[int, Request]] = field(default_factory=deque)  # place of the slot, request
+    since: float = field(default_factory=time.monotonic)  # when it began with the first of them, at the latest
+
+
 class Workers:
     """Slots in processes. Slot i lives in process i modulo `num_workers`."""
 
     def __init__(self, factory: EnvFactory, num_workers: int, slots_per_worker: int, patience_seconds: float):
         self.num_slots = num_workers * slots_per_worker
+        self._slots_each = slots_per_worker
         self._patience = patience_seconds
-        self._pending: dict[int, Request] = {}
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self._pipes: list[Connection] = []
-        payload = pickle.dumps(factory)
+        self._payload = pickle.dumps(factory)
+        self._could_be_made = False  # at least once, in any of them
+        self._failed_starts = 0  # in a row
+        self._crew: list[_Worker] = []
         try:
             for _ in range(num_workers):
-                self._spawn(slots_per_worker, payload)
+                self._crew.append(self._spawn())
         except BaseException:
             self.close()
             raise
 
-    def _spawn(self, num_slots: int, payload: bytes) -> None:
+    @property
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        return [worker.process for worker in self._crew]
+
+    def send(self, slot: int, request: Request) -> None:
+        number, place = slot % len(self._crew), slot // len(self._crew)
+        worker = self._crew[number]
+        if not worker.asked:
+            worker.since = time.monotonic()
+        worker.asked.append((place, request))
+        with suppress(OSError):  # a process that has ended; its last words, if any, are read by `receive`
+            worker.pipe.send((place, request))
+
+    def receive(self) -> list[tuple[int, Reply]]:
+        """At least one reply. RuntimeError where environments cannot be made at all."""
+        assert any(worker.asked for worker in self._crew), "nothing was sent, so there is nothing to wait for"
+        replies: list[tuple[int, Reply]] = []
+        while not replies:
+            busy = {worker.pipe: number for number, worker in enumerate(self._crew) if worker.asked}
+            deadline = min(self._deadline(number) for number in busy.values())
+            ready = wait(list(busy), timeout=max(0.0, deadline - time.monotonic()))
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                replies += self._read(busy[pipe])
+            if not ready:
+                replies += self._end_silent(list(busy.values()))
+        return replies
+
+    def close(self) -> None:
+        """Ends the processes: politely, and after two seconds by force."""
+        for worker in self._crew:
+            worker.pipe.close()
+        deadline = time.monotonic() + 2.0
+        for worker in self._crew:
+            try:
+                worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+    def _spawn(self) -> _Worker:
         ours, theirs = Pipe()
-        command = [sys.executable, "-m", "volition.evaluation.workers", str(theirs.fileno())]
+        command = [sys.executable, "-m", "volition.evaluation.worker", str(theirs.fileno())]
         # One thread a worker: the policy and the other workers want the remaining cores.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = os.environ | threads | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with theirs:
-            self.processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment))
-        self._pipes.append(ours)
-        ours.send((num_slots, payload))
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
+        with suppress(OSError):  # it has ended already, which `receive` will find
+            ours.send((self._slots_each, self._payload))
+        return _Worker(process=process, pipe=ours)
 
-    def send(self, slot: int, request: Request) -> None:
-        worker, place = self._place(slot)
-        self._pending[slot] = request
-        with suppress(OSError):  # a worker that has ended; its last words, if any, are read by `receive`
-            self._pipes[worker].send((place, request))
-
-    def receive(self) -> list[tuple[int, Reply]]:
-        assert self._pending, "nothing was sent, so there is nothing to wait for"
-        ready = wait(self._pipes, timeout=self._patience)
-        if not ready:
-            raise TimeoutError(
-                f"environments must answer within patience_seconds={self._patience:g}; silent: {self._doing()}. "
-                "Raise patience_seconds if they are only slow."
-            )
-        return [self._read(self._pipes.index(pipe)) for pipe in ready if isinstance(pipe, Connection)]
-
-    def _read(self, worker: int) -> tuple[int, Reply]:
+    def _read(self, number: int) -> list[tuple[int, Reply]]:
+        worker = self._crew[number]
         try:
-            place, reply = self._pipes[worker].recv()
+            place, reply = worker.pipe.recv()
         except (EOFError, OSError):
-            self._report_death(worker)
-        slot = place * len(self._pipes) + worker
+            return self._replace(number, self._how_it_ended(worker))
+        worker.since = time.monotonic()
+        if isinstance(reply, Made):
+            worker.made, self._could_be_made, self._failed_starts = True, True, 0
+            return []
+        if isinstance(reply, Failure) and place < 0:
+            return self._replace(number, f"it could not be made. In the worker:\n{reply.traceback}")
+        asked_place, _ = worker.asked.popleft()
+        assert asked_place == place, "a worker answers in the order in which it was asked"
+        slot = place * len(self._crew) + number
         if isinstance(reply, Failure):
-            doing = " while it was being made" if place < 0 else f" while running {self._pending[slot]}"
-            raise RuntimeError(f"an environment failed{doing}. In the worker:\n{reply.traceback}")
-        del self._pending[slot]
-        return slot, reply
+            reason = f"the environment raised an error. In the worker:\n{reply.traceback}"
+            return [(slot, Lost(reason=reason, guilty=True))]
+        return [(slot, reply)]
 
-    def _report_death(self, worker: int) -> NoReturn:
-        code = self.processes[worker].wait(timeout=10)
-        raise RuntimeError(
-            f"a worker process of the environments ended with exit code {code} while running {self._doing(worker)}; "
-            "a code of -9 means that the machine was out of memory: use fewer slots or workers"
-        )
+    def _deadline(self, number: int) -> float:
+        worker = self._crew[number]
+        return worker.since + (self._patience if worker.made else max(self._patience, START_SECONDS))
 
-    def _doing(self, worker: int | None = None) -> str:
-        mine = [str(r) for s, r in self._pending.items() if worker is None or self._place(s)[0] == worker]
-        return "; ".join(mine) if mine else "nothing"
+    def _end_silent(self, busy: list[int]) -> list[tuple[int, Reply]]:
+        """Processes that have been silent for too long are ended and replaced."""
+        replies: list[tuple[int, Reply]] = []
+        for number in busy:
+            if time.monotonic() >= self._deadline(number):
+                waited = f"patience_seconds={self._patience:g}; raise it if it is slow"
+                doing = "was silent for" if self._crew[number].made else "was not made within"
+                reason = f"the environment {doing} {waited}"
+                replies += self._replace(number, reason)
+        return replies
 
-    def _place(self, slot: int) -> tuple[int, int]:
-        return slot % len(self._pipes), slot // len(self._pipes)
+    def _replace(self, number: int, reason: str) -> list[tuple[int, Reply]]:
+        """A new process, and a Lost for every slot of the old one: the oldest request is what it was at."""
+        old = self._crew[number]
+        old.pipe.close()
+        old.process.kill()
+        old.process.wait()
+        if not old.made:
+            self._failed_starts += 1
+            if not self._could_be_made or self._failed_starts >= MAX_STARTS:
+                raise RuntimeError(f"environments must be made before they can be asked, but failed to be: {reason}")
+        self._crew[number] = self._spawn()
+        culprit = old.asked[0][0] if old.asked and old.made else -1
+        return [
+            (place * len(self._crew) + number, Lost(reason=reason, guilty=place == culprit))
+            for place in range(self._slots_each)
+        ]
 
-    def close(self) -> None:
-        """Ends the processes: politely, and after two seconds by force."""
-        for pipe in self._pipes:
-            pipe.close()
-        deadline = time.monotonic() + 2.0
-        for process in self.processes:
-            try:
-                process.wait(timeout=max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    @staticmethod
+    def _how_it_ended(worker: _Worker) -> str:
+        try:
+            code = worker.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "the environment's process closed its pipe"
+        hint = "; -9 means that it was killed, mostly because memory ran out: use fewer workers" if code == -9 else ""
+        return f"the environment's process ended with exit code {code}{hint}"
 
 
 Pool: TypeAlias = InProcess | Workers
@@ -145,35 +215,3 @@ def open_pool(factory: EnvFactory, *, num_workers: int, slots_per_worker: int, p
     if num_workers == 0:
         return InProcess(factory, slots_per_worker)
     return Workers(factory, num_workers, slots_per_worker, patience_seconds)
-
-
-def _next(pipe: Connection) -> tuple[int, Request] | None:
-    """The next request, or None when the parent is done or gone."""
-    try:
-        return pipe.recv()
-    except (EOFError, OSError):
-        return None
-
-
-def _serve(pipe: Connection) -> None:
-    """A worker's life: make the environments, answer until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    num_slots, payload = pipe.recv()
-    slots: list[Slot] = []
-    place = -1  # says that nothing was asked yet
-    try:
-        factory = pickle.loads(payload)
-        slots.extend(Slot(factory()) for _ in range(num_slots))
-        while (asked := _next(pipe)) is not None:
-            place, request = asked
-            pipe.send((place, slots[place].answer(request)))
-    except Exception:
-        with suppress(OSError):  # nobody listens any more
-            pipe.send((place, Failure(traceback=traceback.format_exc())))
-    finally:
-        for slot in slots:
-            slot.close()
-
-
-if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])))

@@ -1,6 +1,6 @@
 """Policy heads, one file each. A head of your own needs no registration: name its config in your recipe."""
 
-from volition.heads.base import ActionLoss, Head, HeadConfig
+from volition.heads.base import ActionLoss, Head, HeadConfig, SpaceChecked
 from volition.heads.diffusion import DiffusionHeadConfig
 from volition.heads.discrete import DiscreteHeadConfig
 from volition.heads.ensemble import EnsembleHeadConfig
@@ -41,4 +41,5 @@ __all__ = [
     "HeadConfig",
     "LSTMHeadConfig",
     "MLPHeadConfig",
+    "SpaceChecked",
 ]

@@ -29,6 +29,14 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def loss(self, encoded: Encoded, batch: Batch, target: Target) -> Loss: ...
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        """How many numbers each term of `loss` is a mean over, by the term's name.
+
+        What adds up a batch from parts, on one device or several, weighs them by it. A term that is not named is taken
+        as a mean over the steps inside the episodes.
+        """
+        return {}
+
     @abstractmethod
     def start(self) -> Any: ...
 
@@ -47,6 +55,12 @@ class Head(nn.Module, ABC):
         """
         return *self.predict(encoded, batch, states), None
 
+    def predict_with_confidence(
+        self, encoded: Encoded, batch: Batch, states: Sequence[Any]
+    ) -> tuple[Float[Tensor, "B H A"], list[Any], Float[Tensor, "B H"] | None]:
+        """`predict`, and how sure the head is of every step, in 0..1; None from a head that cannot tell."""
+        return *self.predict(encoded, batch, states), None
+
     def recall(self, encoded: Encoded, batch: Batch, state: Any) -> Any:
         """The state of one robot (B = 1) of which exactly these steps are remembered.
 
@@ -56,12 +70,35 @@ class Head(nn.Module, ABC):
 
 
 @runtime_checkable
+class Inpainting(Protocol):
+    """A head that can make chunks of which some is known: those that denoise."""
+
+    def inpaint(
+        self,
+        encoded: Encoded,
+        batch: Batch,
+        states: Sequence[Any],
+        known: Float[Tensor, "B P A"],
+        weights: Float[Tensor, "B P"],
+    ) -> tuple[Float[Tensor, "B H A"], list[Any]]: ...
+
+    # As `Head.predict`; of the first P actions, one of weight 1 is as `known` says, one of weight 0 is free.
+
+
+@runtime_checkable
 class HeadConfig(Protocol):
     """A frozen dataclass that can build its head. Yours needs nothing else to stand in a recipe."""
 
     def build(
         self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int
     ) -> Head: ...
+
+
+@runtime_checkable
+class SpaceChecked(Protocol):
+    """A `HeadConfig` that cannot express everything, and can tell so (ValueError) without a backbone."""
+
+    def check(self, space: ActionSpace, *, horizon: int) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +130,11 @@ class ActionLoss:
             terms.append(Term("binary_loss", masked_mean(bce, counts), self.binary_weight))
             metrics["binary_accuracy"] = masked_mean(((logits > 0) == high).float(), counts)
         return Loss.of(terms, metrics)
+
+    def counts(self, target: Target, space: ActionSpace) -> dict[str, Tensor]:
+        """What each term is a mean over."""
+        dimensions = {"action_loss": space.continuous, "binary_loss": space.binary}
+        return {name: target.counts[..., list(chosen)].sum() for name, chosen in dimensions.items()}
 
     def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         if self.kind == "huber":

@@ -11,6 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -90,17 +91,35 @@ class DenoisingHead(Head):
         error = error.unflatten(0, (self.num_draws, *batch.shape)).mean(0)
         return Loss.of([Term("denoising_loss", masked_mean(error, packed(target.counts, self.space)))], {})
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {"denoising_loss": target.counts.sum()}
+
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.seed)
 
     def predict(
         self, encoded: Encoded, batch: Batch, states: Sequence[DenoisingState]
     ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:
+        return self._act(encoded, batch, states, lambda denoise: denoise)
+
+    def inpaint(
+        self,
+        encoded: Encoded,
+        batch: Batch,
+        states: Sequence[DenoisingState],
+        known: Float[Tensor, "B P A"],
+        weights: Float[Tensor, "B P"],
+    ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:
+        return self._act(encoded, batch, states, partial(pinned, known=pack_known(known, self.space), weights=weights))
+
+    def _act(
+        self, encoded: Encoded, batch: Batch, states: Sequence[DenoisingState], change: Callable[[Denoise], Denoise]
+    ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:
         windows = slide([state.window for state in states], self.features(encoded, batch), self.num_obs_steps)
         context = newest(self.context(pad(windows, self.num_obs_steps)), windows)
         noise = draw_noise(states, self.horizon, self.space.dim).to(context.device)
         after = [state.next(window) for state, window in zip(states, windows)]
-        chunks = self.sample(lambda noisy, time: self.denoiser(noisy, time, context), noise)
+        chunks = self.sample(change(lambda noisy, time: self.denoiser(noisy, time, context)), noise)
         return unpack(chunks, self.space), after
 
     def recall(self, encoded: Encoded, batch: Batch, state: DenoisingState) -> DenoisingState:
@@ -115,9 +134,27 @@ class DenoisingHead(Head):
 
 def pack(target: Target, space: ActionSpace) -> Float[Tensor, "B T H A"]:
     """Demonstrated chunks as denoisers see them: `packed`, binary dimensions as -1 or 1; 0 where nothing counts."""
-    binary = is_high(target.actions, space).float() * 2 - 1
-    chunks = torch.cat([target.actions[..., list(space.continuous)], binary], dim=-1)
-    return chunks * packed(target.counts, space)
+    return pack_known(target.actions, space) * packed(target.counts, space)
+
+
+def pack_known(actions: Float[Tensor, "*n A"], space: ActionSpace) -> Float[Tensor, "*n A"]:
+    """Actions as denoisers see them."""
+    binary = is_high(actions, space).float() * 2 - 1
+    return torch.cat([actions[..., list(space.continuous)], binary], dim=-1)
+
+
+def pinned(denoise: Denoise, known: Float[Tensor, "*rows P A"], weights: Float[Tensor, "*rows P"]) -> Denoise:
+    """`denoise`, whose answers are held to what is known of the chunk's beginning, as far as the weights say.
+
+    What is free follows, for every noisy chunk on the way carries what is known.
+    """
+
+    def denoise_the_rest(noisy: Tensor, time: Tensor) -> Tensor:
+        free, length = denoise(noisy, time), known.shape[-2]
+        held = torch.lerp(free[..., :length, :], known, weights[..., None].expand_as(known))
+        return torch.cat([held, free[..., length:, :]], dim=-2)
+
+    return denoise_the_rest
 
 
 def packed(values: Shaped[Tensor, "*n A"], space: ActionSpace) -> Shaped[Tensor, "*n A"]:

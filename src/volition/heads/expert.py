@@ -10,8 +10,9 @@ It has a width of its own; its loss is that of flow matching, and its gradient r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,18 @@ from torch import Tensor, nn
 from volition.backbones.base import Backbone, Encoded
 from volition.contract import ActionSpace
 from volition.heads.base import Head, masked_mean
-from volition.heads.denoiser import NUM_FREQUENCIES, DenoisingState, draw_noise, pack, packed, unpack, waves
+from volition.heads.denoiser import (
+    NUM_FREQUENCIES,
+    Denoise,
+    DenoisingState,
+    draw_noise,
+    pack,
+    pack_known,
+    packed,
+    pinned,
+    unpack,
+    waves,
+)
 from volition.heads.flow import flow_error, integrate
 from volition.types import Batch, Loss, Target, Term
 
@@ -77,15 +89,35 @@ class ExpertHead(Head):
         counts = packed(target.counts, self.space)
         return Loss.of([Term("denoising_loss", masked_mean(error.unflatten(0, batch.shape), counts))], {})
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {"denoising_loss": target.counts.sum()}
+
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.config.seed)
 
     def predict(
         self, encoded: Encoded, batch: Batch, states: Sequence[DenoisingState]
     ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:
+        return self._act(encoded, batch, states, lambda denoise: denoise)
+
+    def inpaint(
+        self,
+        encoded: Encoded,
+        batch: Batch,
+        states: Sequence[DenoisingState],
+        known: Float[Tensor, "B P A"],
+        weights: Float[Tensor, "B P"],
+    ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:
+        rows = pack_known(known, self.space)[:, None]
+        return self._act(encoded, batch, states, partial(pinned, known=rows, weights=weights[:, None]))
+
+    def _act(
+        self, encoded: Encoded, batch: Batch, states: Sequence[DenoisingState], change: Callable[[Denoise], Denoise]
+    ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:
         seen = self.look(encoded, batch.state[:, -1:])
         noise = draw_noise(states, self.horizon, self.space.dim).to(seen.state.device)[:, None]
-        chunks = integrate(lambda noisy, time: self.denoise(noisy, time, seen), noise, self.config.num_steps)
+        denoise = change(lambda noisy, time: self.denoise(noisy, time, seen))
+        chunks = integrate(denoise, noise, self.config.num_steps)
         return unpack(chunks[:, 0], self.space), [state.next(None) for state in states]
 
     def look(self, encoded: Encoded, state: Float[Tensor, "B T S"]) -> Seen:

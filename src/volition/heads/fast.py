@@ -32,10 +32,16 @@ class FASTHeadConfig:
         """With merges made for these chunks, in units that the head sees, and at most `size` tokens in all."""
         return replace(self, merges=fit_merges(actions, space, scale=self.scale, size=size))
 
+    def check(self, space: ActionSpace, *, horizon: int) -> None:
+        self._tokens(space, horizon)
+
     def build(
         self, backbone: Backbone, space: ActionSpace, *, num_obs_steps: int, horizon: int, state_dim: int
     ) -> Head:
-        return FASTHead(self, backbone, space, horizon, state_dim)
+        return FASTHead(self, backbone, self._tokens(space, horizon), state_dim)
+
+    def _tokens(self, space: ActionSpace, horizon: int) -> FASTTokens:
+        return FASTTokens(space, horizon, scale=self.scale, merges=self.merges)
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,7 @@ class FASTState:
 class FASTHead(TokenHead):
     """Constrained, no chunk is ever illegal."""
 
-    def __init__(self, config: FASTHeadConfig, backbone: Backbone, space: ActionSpace, horizon: int, state_dim: int):
-        tokens = FASTTokens(space, horizon, scale=config.scale, merges=config.merges)
+    def __init__(self, config: FASTHeadConfig, backbone: Backbone, tokens: FASTTokens, state_dim: int):
         super().__init__(
             backbone,
             size=tokens.size,

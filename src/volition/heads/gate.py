@@ -78,7 +78,11 @@ class GateHead(MembersHead):
         own = average([m.action_loss(*answer, target, self.space) for m, answer in zip(self.members, answers)])
         shares = weights.detach().mean(dim=(0, 1, 3))
         metrics = mixed.metrics | own.metrics | {f"member{i}_weight": share for i, share in enumerate(shares)}
-        return Loss(total=mixed.total + own.total, metrics=metrics)
+        terms = (*mixed.terms, *own.terms)
+        return Loss.of(terms, {name: x for name, x in metrics.items() if name not in {term.name for term in terms}})
+
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return super().counts(target) | self.action_loss.counts(target, self.space)
 
     def predict_with_disagreement(
         self, encoded: Encoded, batch: Batch, states: Sequence[tuple[Any, ...]]

@@ -25,6 +25,13 @@ class MembersHead(Head):
         super().__init__()
         self.members, self.space = cast(Sequence[Head], nn.ModuleList(members)), space
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {
+            f"member{i}_{name}": count
+            for i, member in enumerate(self.members)
+            for name, count in member.counts(target).items()
+        }
+
     def start(self) -> tuple[Any, ...]:
         return tuple(member.start() for member in self.members)
 
@@ -33,6 +40,12 @@ class MembersHead(Head):
     ) -> tuple[Float[Tensor, "B H A"], list[tuple[Any, ...]]]:
         chunk, after, _ = self.predict_with_disagreement(encoded, batch, states)
         return chunk, after
+
+    def predict_with_confidence(
+        self, encoded: Encoded, batch: Batch, states: Sequence[tuple[Any, ...]]
+    ) -> tuple[Float[Tensor, "B H A"], list[tuple[Any, ...]], Float[Tensor, "B H"]]:
+        chunk, after, apart = self.predict_with_disagreement(encoded, batch, states)
+        return chunk, after, confidence(apart, self.space)
 
     def recall(self, encoded: Encoded, batch: Batch, state: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(member.recall(encoded, batch, own) for member, own in zip(self.members, state))
@@ -61,12 +74,24 @@ def build_members(
 
 
 def average(losses: Sequence[Loss]) -> Loss:
-    """The members' mean loss, and the metrics of each under its number."""
-    metrics = {f"member{i}_{name}": value for i, loss in enumerate(losses) for name, value in loss.metrics.items()}
-    parts = [Term(f"member{i}_loss", loss.total, 1 / len(losses)) for i, loss in enumerate(losses)]
+    """The members' mean loss, and the terms and metrics of each under its number."""
+    parts: list[Term] = []
+    metrics: dict[str, Tensor] = {}
+    for i, loss in enumerate(losses):
+        terms = loss.terms or (Term("own_loss", loss.total),)
+        parts += [Term(f"member{i}_{t.name}", t.value, t.weight / len(losses)) for t in terms]
+        names = {term.name for term in terms}
+        metrics |= {f"member{i}_{name}": x for name, x in loss.metrics.items() if name not in names}
+        metrics[f"member{i}_loss"] = loss.total
     return Loss.of(parts, metrics)
 
 
 def disagreement(chunks: Sequence[Float[Tensor, "B H A"]]) -> Float[Tensor, "B H A"]:
     """Standard deviation of the members' actions, in the units that heads answer in: 0 where all agree."""
     return torch.stack(list(chunks)).std(dim=0, correction=0)
+
+
+def confidence(apart: Float[Tensor, "B H A"], space: ActionSpace) -> Float[Tensor, "B H"]:
+    """1 where members agree, 0 where they take opposite ends of a dimension's range: the worst dimension decides."""
+    half = apart.new_tensor([(d.high - d.low) / 2 for d in space.dimensions])
+    return (1 - (apart / half).amax(dim=-1)).clamp(min=0)

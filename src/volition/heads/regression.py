@@ -48,6 +48,9 @@ class RegressionHead(Head):
         continuous, logits = self.outputs(encoded, batch)
         return self.action_loss(continuous, logits, target, self.output.space)
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return self.action_loss.counts(target, self.output.space)
+
     def start(self) -> None:
         """Nothing seen yet."""
 

@@ -88,6 +88,9 @@ class TokenHead(Head):
         right = masked_mean((logits.argmax(-1) == wanted.tokens).float(), wanted.counts)
         return Loss.of([Term("token_loss", total)], {"token_accuracy": right, **self.scores(logits, target)})
 
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        return {"token_loss": self.speech(target).counts.sum()}
+
     def logits(self, hidden: Float[Tensor, "*n D"], state: Float[Tensor, "*m S"]) -> Float[Tensor, "*n V"]:
         """Of the head's own vocabulary. Axes of 1 in `state` stretch to those of `hidden`."""
         features = self.norm(hidden)

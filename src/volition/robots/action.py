@@ -108,11 +108,11 @@ class ActionParser:
             )
         if self.space.rotation != "euler_xyz":
             raise ValueError(f"rotation must be 'euler_xyz', is {self.space.rotation!r}; convert it with `geometry`")
-        _factors(self.space)
+        unit_sizes(self.space)
 
     @cached_property
     def _factors(self) -> dict[str, float]:
-        return _factors(self.space)
+        return unit_sizes(self.space)
 
     def continuous(self, chunk: np.ndarray, confidence: float | None = None) -> list[RoboAction]:
         """float[A], [H, A] or [1, T, H, A] in the space's units; of several frames T the newest is read."""
@@ -190,7 +190,7 @@ class ActionLimits:
         cls, space: ActionSpace, *, distance: float = math.inf, angle: float = math.inf, confidence: float = 0.0
     ) -> ActionLimits:
         """The ranges that the space declares; a dimension that it lacks must be 0."""
-        factors = _factors(space)
+        factors = unit_sizes(space)
         ranges = {
             d.name: (d.low * factors[d.name], d.high * factors[d.name]) for d in space.dimensions if d.name in UNITS
         }
@@ -220,7 +220,7 @@ class ActionLimits:
         return found
 
 
-def _factors(space: ActionSpace) -> dict[str, float]:
+def unit_sizes(space: ActionSpace) -> dict[str, float]:
     """Name -> metres or radians that one unit of it is; '0.02 m' is 0.02, 'm' is 1."""
     return dict(_factor(d) for d in space.dimensions if d.name in UNITS)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +16,11 @@ from torch import Tensor, nn
 from volition.config import Experiment
 from volition.contract import Camera, RobotSpec
 from volition.data.calvin import SPEC as CALVIN
+from volition.data.remote import located
 from volition.policy import Policy
 from volition.records import Episode
-from volition.studies.training import batches, make_transforms, open_dataset, open_sources, usable_device
+from volition.studies.training import batches, make_transforms, open_dataset, open_sources
+from volition.training.device import usable_device
 from volition.training.parts import PARTS, Part, find_parts
 from volition.training.train import Trainer, train
 
@@ -57,7 +58,7 @@ class Audit:
 
 def audit(experiment: Experiment, *, device: str = "cpu") -> Audit:
     """One step as `volition train` takes it first; nothing is written."""
-    experiment, episodes, robot, source = _data_of(experiment)
+    experiment, episodes, robot, source = data_of(experiment)
     others = open_sources(experiment.data, robot)
     torch.manual_seed(experiment.loop.seed)
     policy = experiment.build(robot, make_transforms(experiment, episodes, robot, others)).to(usable_device(device))
@@ -137,10 +138,10 @@ def _norm(values: Iterable[float]) -> float:
     return math.sqrt(sum(value**2 for value in values))
 
 
-def _data_of(experiment: Experiment) -> tuple[Experiment, Sequence[Episode], RobotSpec, str]:
+def data_of(experiment: Experiment) -> tuple[Experiment, Sequence[Episode], RobotSpec, str]:
     """The recipe's data, or noise in its robot's shapes where there is none."""
     data = experiment.data
-    if Path(data.path).is_dir() and data.path:
+    if data.path and located(data.path).exists():
         return experiment, *open_dataset(data), f"data of {data.path}"
     if data.recording is not None:
         robot, whose = data.recording.env.spec, "the recipe's robot"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ TITLES: dict[Part, str] = {
     "auxiliary": "auxiliary modules",
 }
 REACHED = {True: "reached by the loss", False: "NOT reached by the loss"}
-LOOP_METRICS = ("step", "loss", "grad_norm", "lr_scale", "samples_per_second", "data_wait_seconds", "step_seconds")
+LOOP_METRICS = re.compile(r"step|loss|grad_norm.*|lr_scale|.*_(seconds|per_second|bytes)")  # all others are of the loss
 MIN_WIDTH = 120  # where there is no terminal that has one
 
 
@@ -84,7 +85,7 @@ def _cells(row: Row, name: str) -> list[str]:
 
 def summary(found: Audit) -> list[str]:
     """The loss, then a line for every part, then what is trained and what stayed."""
-    terms = {name: value for name, value in found.step.items() if name not in LOOP_METRICS}
+    terms = {name: value for name, value in found.step.items() if not LOOP_METRICS.fullmatch(name)}
     detail = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
     lines = [f"loss {found.step['loss']:.3g} ({detail}), at {found.step['lr_scale']:.0%} of the learning rates"]
     rows = {row.part: row for row in found.parts}

@@ -48,12 +48,14 @@ class Bench:
 
     def __call__(self) -> None:
         from volition.data.codecs import PackConfig
+        from volition.data.remote import located
         from volition.studies.data_bench import BenchConfig, bench, waiting
         from volition.studies.progress import Bars
 
         pictures = PackConfig(encoding=self.pictures, quality=self.quality)
+        config = BenchConfig(frames=self.frames, rounds=self.rounds, pictures=pictures)
         with Bars() as bars:
-            found = bench(self.path, BenchConfig(frames=self.frames, rounds=self.rounds, pictures=pictures), bars.say)
+            found = bench(located(self.path), config, bars.say)
         if self.step_seconds is not None:
             speeds = found["windows_per_second_of"]
             found |= {"step_seconds": self.step_seconds, "batch_size": self.batch_size}

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
+import tyro
+
 from volition.envs.base import EnvConfig
 from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, named_env, parse
 from volition.studies.eval_config import EvalConfig
+from volition.studies.eval_text import lines
 from volition.studies.output import tell, write
 
 
@@ -143,9 +146,14 @@ def _begun_by(env: EnvConfig, learner: Path, learner_steps: int, allow: tuple[st
 class Eval(EvalConfig[AnyEnv]):
     """Evaluate a checkpoint closed-loop, or with --offline against recorded actions.
 
+    Interrupt it whenever you like: the same command goes on where it stopped.
+
     Example:  volition eval runs/demo --env desk --chains 20
               volition eval runs/demo --env desk --starts 10 --tasks open_drawer turn_on_led
+              volition eval runs/a --chains 200 --against runs/b         (is a better, on the same starts?)
               volition eval runs/mini --offline path/to/dataset
+              volition eval runs/demo --chains 1000 --shard 2/8          (and seven others, anywhere)
+              volition eval --merge FOLDER FOLDER ...
     """
 
     json: Path | None = None
@@ -156,12 +164,35 @@ class Eval(EvalConfig[AnyEnv]):
 
         with Bars() as bars:
             score = evaluate_checkpoint(self, bars.say)
-        tell(json.dumps({name: value for name, value in score.items() if name != "episodes"}, indent=2))
+        tell("\n".join(lines(score)))
+        write(self.json, score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Join the results that shards of one evaluation left on several machines, and score them.
+
+    Example:  volition eval --merge here/desk-chains-1000-1a2b3c4d there/desk-chains-1000-1a2b3c4d --json score.json
+    """
+
+    merge: tuple[Path, ...]
+    """Folders, or single results*.jsonl."""
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        from volition.studies.eval_run import merge
+        from volition.studies.eval_score import score_of
+
+        score = score_of(merge(self.merge))
+        tell("\n".join(lines(score)))
         write(self.json, score)
 
 
 def evaluate(arguments: list[str]) -> None:
     """Evaluate a checkpoint closed-loop, or with --offline against recorded actions."""
+    if "--merge" in arguments:
+        tyro.cli(Merge, args=arguments, prog="volition eval")()
+        return
     parse(Eval, named_env(arguments), arguments, prog="volition eval")()
 
 

@@ -22,16 +22,19 @@ class Info:
     """What a dataset holds: format, episodes, frames, tasks, cameras, range of every number.
 
     Example:  volition data info runs/demo/data
+              volition data info https://example.org/bridge_dataset/1.0.0
     """
 
     path: tyro.conf.Positional[Path]
+    """A folder, or a URL: https://, s3:// and others."""
     json: Path | None = None
     """Write the answer to this file as well."""
 
     def __call__(self) -> None:
         from volition.data.info import info
+        from volition.data.remote import located
 
-        found = info(self.path)
+        found = info(located(self.path))
         tell(json.dumps(found, indent=2))
         write(self.json, found)
 
@@ -47,7 +50,7 @@ class Convert:
     """
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
-    """A dataset of any format that is read."""
+    """A dataset of any format that is read: a folder, or a URL."""
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
     """A folder that is not there yet."""
     to: Literal["lerobot", "calvin"] = "lerobot"
@@ -60,11 +63,12 @@ class Convert:
     def __call__(self) -> None:
         from volition.data.convert import convert
         from volition.data.lerobot_stage import LeRobotConfig
+        from volition.data.remote import located
         from volition.studies.progress import Bars
 
         with Bars() as bars:
             storage = LeRobotConfig(images=self.images)
-            done = convert(self.source, self.target, to=self.to, storage=storage, progress=bars.say)
+            done = convert(located(self.source), self.target, to=self.to, storage=storage, progress=bars.say)
         pictures = ", ".join(f"{camera} within {value:.1f} dB" for camera, value in done.psnr.items()) or "equal"
         lines = [
             f"{done.episodes} episodes, {done.frames} frames in {self.target}: numbers equal, pictures {pictures}",

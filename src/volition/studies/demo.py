@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from volition.config import Experiment, Recording
+from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.probes import SwapScore, score_swaps, swap_trials
 from volition.evaluation.rollout import RolloutConfig, evaluate
@@ -21,7 +22,7 @@ from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
 from volition.recipes.desk import demo, demo_recording
 from volition.studies.demo_report import build_report
-from volition.studies.evaluating import one_thread
+from volition.studies.eval_subject import one_thread
 from volition.studies.output import write
 from volition.studies.recording import ensure_data
 from volition.studies.report import write_report
@@ -138,7 +139,7 @@ def train_or_resume(experiment: Experiment, run: Path, say: Say) -> None:
 
 def rollout_config(config: DemoConfig, experiment: Experiment) -> RolloutConfig:
     return RolloutConfig(
-        replan_steps=experiment.window.replan_steps,
+        chunking=Execute(steps=experiment.window.replan_steps),
         max_steps=config.max_steps,
         num_workers=2,
         slots_per_worker=16,
@@ -151,7 +152,7 @@ def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, s
     trials = _trials(config, config.starts_per_task, EVAL_SEED)
     finished: list[EpisodeResult] = []
 
-    def hear(result: EpisodeResult) -> None:
+    def hear(number: int, result: EpisodeResult) -> None:
         finished.append(result)
         right = sum(r.success for r in finished)
         say("evaluate", len(finished) / len(trials), f"{right} of {len(finished)} done")

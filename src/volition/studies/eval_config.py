@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Generic, Literal
 
 import tyro
 
@@ -20,24 +20,64 @@ class EvalConfig(Generic[AnyEnv]):
     """Name of an environment of ours, or 'package.module:ClassName'; its fields are flags too."""
     chains: int = 0
     """Number of chains of tasks by the environment's protocol: no reset between them, policy state reset per task."""
+    resampled: int = 0
+    """Number of chains beside them whose tasks and initial states are drawn anew, from --seed."""
     starts: int = 0
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
     """Tasks for --starts; by default all that the environment has."""
+    probes: bool = False
+    """What does it use? The same starts (--starts, by default 5 of each task) with every sense and action disturbed."""
+    blind_twin: Path | None = None
+    """For --probes: a checkpoint of the same recipe that was trained with --data.blind."""
+    deaf_twin: Path | None = None
+    """For --probes: a checkpoint of the same recipe that was trained with --data.deaf."""
+    chunking: Literal["execute", "overlap", "realtime", "ensemble"] = "execute"
+    """Between two looks: execute (wait for the answer), overlap, realtime or ensemble (docs/evaluation.md)."""
+    replan_steps: int | None = None
+    """Control steps between two looks; by default what the policy was trained for."""
+    latency: int | Literal["measured"] = 0
+    """Control steps that pass in the simulator while the policy thinks; `measured`: as many as it takes here."""
+    timing: bool = False
+    """Success against latency for every way to execute chunks (--starts, by default 5 of each task)."""
+    latencies: tuple[int, ...] = (0, 1, 2, 3, 4, 6)
+    """Control steps that --timing tries."""
+    against: Path | None = None
+    """Another checkpoint: evaluated on the same starts, and compared by a paired test."""
     offline: Path | None = None
     """A dataset folder: mean absolute error per dimension and gripper accuracy instead of closed-loop success."""
     max_steps: int | None = None
     """Control steps a task; by default what the environment's protocol says."""
     seed: int = 500_000
-    """Of the first start of --starts; the others count up from it."""
+    """Of the first start of --starts, from which the others count up, and of --resampled."""
     workers: int = 2
+    """Processes with environments. They do not change a result."""
+    batch: int | None = None
+    """Rows of every policy call; by default 16, or what one process of the environment can hold."""
+    shard: str = ""
+    """I/N: run only this part of the episodes, here; other machines or processes run the others."""
+    out: Path | None = None
+    """Folder of the results; by default one in the run's eval/, found again by the same command."""
+    patience: float = 120.0
+    """Seconds after which a silent environment's process is replaced, and its episode begun again."""
+    retry_errors: bool = False
+    """Also run again what ended as an error before."""
     device: str = "cpu"
     """Where the policy runs: cpu, cuda, cuda:1."""
     allow: tuple[str, ...] = ()
     """Packages of yours that the checkpoint's config may name."""
 
     def __post_init__(self) -> None:
-        if not (self.chains or self.starts or self.offline):
-            raise ValueError("say what to evaluate: --chains N, --starts N, or --offline DATASET")
-        if self.chains and (self.starts or self.tasks):
-            raise ValueError("--chains has its own tasks: ask for --starts and --tasks in a call of their own")
+        if not (self.closed_loop or self.probes or self.timing or self.offline):
+            raise ValueError("say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET")
+        if (self.blind_twin or self.deaf_twin) and not self.probes:
+            raise ValueError("--blind-twin and --deaf-twin are rows of --probes: ask for it too")
+        tables = self.probes or self.timing
+        if tables and (self.shard or self.against):
+            raise ValueError("--probes and --timing compare whole evaluations: leave --shard and --against out")
+        if (self.chains or self.resampled) and (self.starts or self.tasks or tables):
+            raise ValueError("--chains has its own tasks: ask for --starts, --probes, --timing in a call of their own")
+
+    @property
+    def closed_loop(self) -> bool:
+        return bool(self.chains or self.resampled or self.starts)

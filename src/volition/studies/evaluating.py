@@ -2,84 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from volition.config import Contract
 from volition.contract import require_equal
 from volition.data.open import load_episodes, load_spec
+from volition.data.remote import located
 from volition.envs.base import EnvConfig, require_tasks
-from volition.evaluation.chain import chain_trials, score_chains
-from volition.evaluation.episodes import EpisodeResult, Trial
+from volition.evaluation.chain import chain_trials
 from volition.evaluation.offline import offline_metrics
-from volition.evaluation.rollout import RolloutConfig, evaluate
-from volition.evaluation.suite import score_tasks, task_trials
-from volition.policy import Policy
+from volition.evaluation.suite import task_trials
 from volition.studies.eval_config import EvalConfig
-from volition.studies.training import load_policy
-
-Say = Callable[[str, float, str], None]
+from volition.studies.eval_run import Plan, Say
+from volition.studies.eval_score import difference, document_of
+from volition.studies.eval_subject import Subject, make_plan, perform
+from volition.studies.probing import probe
+from volition.studies.timing import timing
 
 
 def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share, text: None) -> dict[str, Any]:
     """Everything that was asked for, in one document of plain values."""
     require_tasks(config.environment, config.tasks)
-    policy, contract = load_policy(config.checkpoint, allow=config.allow, device=config.device)
+    subject = Subject.load(config.checkpoint, config)
     score: dict[str, Any] = {"checkpoint": str(config.checkpoint), "env": config.env}
     if config.offline is not None:
-        score["offline"] = _offline(policy, contract, config.offline)
-    if config.chains or config.starts:
-        env = config.environment.fit(contract.robot)
-        if config.chains:
-            trials = chain_trials(env.chains(config.chains))
-            score |= score_chains(_run(policy, contract, env, trials, config, say)).to_json()
-        if config.starts:
-            tasks = config.tasks or env.tasks
-            trials = task_trials(tasks, num_starts=config.starts, first_seed=config.seed, scenes=env.scenes)
-            results = _run(policy, contract, env, trials, config, say)
-            score |= score_tasks(results).to_json()
-            score["episodes"] = [result.to_json() for result in results]
-        score["max_steps"] = config.max_steps or env.max_steps
+        score["offline"] = _offline(subject, config.offline)
+    if config.closed_loop:
+        subjects = [subject, *([Subject.load(config.against, config)] if config.against else [])]
+        score |= _closed_loop(config, subjects, say)
+    if config.probes:
+        score["probes"] = probe(config, subject, config.environment.fit(subject.contract.robot), say)
+    if config.timing:
+        score["timing"] = timing(config, subject, config.environment.fit(subject.contract.robot), say)
     return score
 
 
-def _run(
-    policy: Policy, contract: Contract, env: EnvConfig, trials: list[Trial], config: EvalConfig[Any], say: Say
-) -> list[EpisodeResult]:
-    rollout = RolloutConfig(
-        replan_steps=contract.window.replan_steps,
-        max_steps=config.max_steps or env.max_steps,
-        num_workers=config.workers,
-        slots_per_worker=max(1, min(env.slots_per_worker, -(-len(trials) // max(1, config.workers)))),
-        batch=16,
-    )
-    finished: list[EpisodeResult] = []
-
-    def hear(result: EpisodeResult) -> None:
-        finished.append(result)
-        say("evaluate", len(finished) / len(trials), f"{sum(r.num_successes for r in finished)} tasks done")
-
-    with one_thread():
-        return evaluate(policy, env.make, trials, rollout, hear)
+def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say) -> dict[str, Any]:
+    """The score of the first; where there is a second, how they differ on the same starts."""
+    score: dict[str, Any] = {}
+    found = [plans(config, subject, config.environment.fit(subject.contract.robot)) for subject in subjects]
+    for key in found[0]:
+        ran = [perform(config, subject, mine[key], say) for subject, mine in zip(subjects, found)]
+        document = document_of(ran[0])
+        if len(ran) == 2 and all(done.complete for done in ran):
+            document["against"] = {"checkpoint": str(config.against), **difference(ran[0], ran[1])}
+        score |= {key: document} if key else document
+    return score
 
 
-class one_thread:  # noqa: N801  reads as a verb: `with one_thread():`
-    """The policy leaves the other cores to the workers: threads that wait for each other lose to them tenfold."""
+def plans(config: EvalConfig[Any], subject: Subject, env: EnvConfig) -> dict[str, Plan]:
+    """Key of the score ("": its top level) -> what is run for it."""
+    found = {}
+    if config.chains:
+        trials = chain_trials(env.chains(config.chains))
+        found[""] = make_plan(config, subject, env, trials, f"chains-{config.chains}")
+    if config.resampled:
+        trials = chain_trials(env.chains(config.resampled, config.seed))
+        found["resampled"] = make_plan(config, subject, env, trials, f"resampled-{config.resampled}")
+    if config.starts and not (config.probes or config.timing):  # which begin with the same episodes
+        tasks = config.tasks or env.tasks
+        trials = task_trials(tasks, num_starts=config.starts, first_seed=config.seed, scenes=env.scenes)
+        found[""] = make_plan(config, subject, env, trials, f"starts-{config.starts}")
+    return found
 
-    def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(1)
 
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)
-
-
-def _offline(policy: Policy, contract: Contract, path: Path) -> dict[str, Any]:
+def _offline(subject: Subject, path: Path) -> dict[str, Any]:
+    contract = subject.contract
+    path = located(path)
     ours, theirs = (replace(spec, cameras=()) for spec in (contract.robot, load_spec(path)))  # any picture size will do
     require_equal(ours, theirs, left_name="the checkpoint's robot", right_name=f"that of {path}")
     stride = contract.window.replan_steps
-    return offline_metrics(policy, load_episodes(path), contract.robot.action_space, stride=stride).to_json()
+    episodes = load_episodes(path)
+    return offline_metrics(subject.policy, episodes, contract.robot.action_space, stride=stride).to_json()

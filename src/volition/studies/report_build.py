@@ -23,12 +23,14 @@ def group_rows(
     """Rates of every task and group; `groups` maps a name to its tasks, in the order in which they are to be read."""
     seeing, blind = outcomes_by_task(results), outcomes_by_task(blind_results)
     named = [task for tasks in groups.values() for task in tasks]
-    if sorted(named) != sorted(seeing):
-        raise ValueError(
-            f"groups must name every task of the results once; named {sorted(named)}, ran {sorted(seeing)}"
-        )
+    ran = sorted({result.task for result in results})
+    if sorted(named) != ran:
+        raise ValueError(f"groups must name every task of the results once; named {sorted(named)}, ran {ran}")
     rows = []
-    for name, tasks in groups.items():
+    for name, all_tasks in groups.items():
+        tasks = [task for task in all_tasks if task in seeing]  # of the others, no episode could be judged
+        if not tasks:
+            continue
         task_rows = tuple(
             TaskRow(task=task, success=_rate(seeing[task]), blind=_rate(blind[task]) if blind else None)
             for task in tasks
@@ -51,7 +53,7 @@ def choose_episodes(results: Sequence[EpisodeResult], *, num_successes: int, num
     for success, count in ((True, num_successes), (False, num_failures)):
         by_task: dict[str, list[EpisodeResult]] = {}
         for result in results:
-            if result.success == success:
+            if result.success == success and not result.error:
                 by_task.setdefault(result.task, []).append(result)
         rounds = max((len(rows) for rows in by_task.values()), default=0)
         dealt = [rows[turn] for turn in range(rounds) for rows in by_task.values() if turn < len(rows)]

@@ -12,13 +12,17 @@ from typing import Annotated
 import tyro
 
 from volition import recipes
-from volition.config import Experiment
+from volition.config import DataConfig, Experiment
+from volition.contract import RobotSpec
+from volition.data.open import load_spec
 from volition.names import locate, suggest
 from volition.studies.output import write
 from volition.studies.progress import Bars
 from volition.studies.recording import ensure_data
 from volition.studies.training import run_training
 from volition.training.metrics import read_metrics
+from volition.training.ranks import joined
+from volition.training.trackers import TrackerName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class TrainCommand:
     """Go on exactly where the run stopped."""
     device: str = "cpu"
     """Where to train: cpu, cuda, cuda:1."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb (each an extra of that name)."""
     json: Path | None = None
     """Write the last line of metrics to this file."""
 
@@ -62,29 +68,50 @@ def find_recipe(name: str) -> tuple[Experiment, str]:
 
 
 def parse(name: str, flags: Sequence[str]) -> TrainCommand:
+    """The command, if its model and its robot can be what the recipe says; ValueError before anything takes time."""
     experiment, description = find_recipe(name)
-    return tyro.cli(
+    command = tyro.cli(
         tyro.conf.AvoidSubcommands[TrainCommand],
         default=TrainCommand(experiment=experiment, run=Path("runs") / name.rpartition(":")[2]),
         args=flags,
         prog=f"volition train {name}",
         description=description,
     )
+    if (robot := known_robot(command.experiment.data)) is not None:
+        command.experiment.check(robot)
+    return command
+
+
+def known_robot(data: DataConfig) -> RobotSpec | None:
+    """Of the environment that is recorded, or of the dataset; None where there is neither."""
+    if data.recording is not None:  # the dataset may be there in part only
+        return data.recording.env.spec
+    path = Path(data.path)
+    return load_spec(path) if data.path and path.is_dir() else None
 
 
 def execute(command: TrainCommand) -> Path:
     """Record the recipe's demonstrations if they are not there, train, and return the last checkpoint."""
     experiment = command.experiment
-    with Bars() as bars:
-        ensure_data(experiment.data, progress=bars.recording)
+    spread = experiment.loop.distributed
+    with joined(command.device, tensor=spread.tensor, alone=spread.needs_group) as (ranks, device), Bars() as bars:
+        if ranks.first:
+            ensure_data(experiment.data, progress=bars.recording)
+        ranks.barrier()
         checkpoint = run_training(
             experiment,
             command.run,
             resume=command.resume,
-            device=command.device,
-            progress=lambda m: bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}"),
+            device=device,
+            ranks=ranks,
+            trackers=command.trackers,
+            progress=lambda m: (
+                bars.say("train", m["step"] / experiment.loop.num_steps, f"loss {m['loss']:.3f}")
+                if ranks.first
+                else None
+            ),
         )
-    if command.json is not None:
+    if command.json is not None and ranks.first:
         lines = read_metrics(command.run / "metrics.jsonl")
         write(command.json, lines[-1] if lines else {})
     return checkpoint

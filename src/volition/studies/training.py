@@ -5,38 +5,44 @@ runs/NAME/{config.json, contract.json, metrics.jsonl, checkpoints/step_N/}
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 
 from volition.auxiliary import feed, future_steps
-from volition.config import Contract, Experiment, dump, read
+from volition.config import Contract, DataConfig, Experiment, dump, read
 from volition.contract import RobotSpec, require_equal
+from volition.data.files import write_json
+from volition.data.fingerprint import fingerprint
 from volition.data.fit import Part, unit_range
 from volition.data.mixture import Mixture, Source, match
 from volition.data.open import load_cached, load_spec
+from volition.data.remote import located
+from volition.data.split import split_episodes
 from volition.data.statistics import RunningStatistics
-from volition.data.transforms import BlackOut, Chain, NormalizeState, Transform, clip_to, make_scale
+from volition.data.transforms import BlackOut, Chain, Deafen, NormalizeState, Transform, clip_to, make_scale
 from volition.data.windows import Windows
-from volition.names import locate
 from volition.policy import Policy
 from volition.records import Episode
+from volition.studies.first_batch import draw_first_batch
+from volition.studies.kept_batches import keep_batch
+from volition.studies.same_recipe import require_same_data, require_same_recipe
+from volition.studies.validation import Validation
 from volition.training import checkpoint as checkpoints
+from volition.training.device import usable_device
 from volition.training.metrics import MetricsFile
-from volition.training.train import Batches, NotFiniteError, Trainer, train
+from volition.training.ranks import Ranks
+from volition.training.trackers import TrackerName, open_trackers
+from volition.training.train import Batches, LoopConfig, NotFiniteError, Trainer, train
+from volition.training.writing import Writer, snapshot
 from volition.types import Batch, Target
 
-logger = logging.getLogger(__name__)
 Progress = Callable[[Mapping[str, float | int]], None]
 
 
@@ -46,15 +52,28 @@ def run_training(
     *,
     resume: bool = False,
     device: str = "cpu",
+    ranks: Ranks | None = None,
     progress: Progress = lambda _: None,
+    trackers: Sequence[TrackerName] = (),
 ) -> Path:
     """Train to the end and return the last checkpoint. With `resume`, go on exactly where the run stopped."""
     if not experiment.data.path:
         raise ValueError("this recipe brings no dataset of its own: pass --data.path with the folder of one")
     episodes, robot = open_dataset(experiment.data)
     others = open_sources(experiment.data, robot)
+    paths = [experiment.data.path, *(source.path for source in experiment.data.sources)]
     return run_training_on(
-        experiment, episodes, robot, run, others=others, resume=resume, device=device, progress=progress
+        experiment,
+        episodes,
+        robot,
+        run,
+        others=others,
+        resume=resume,
+        device=device,
+        ranks=ranks,
+        data_hashes=[fingerprint(located(path)) for path in paths],
+        progress=progress,
+        trackers=trackers,
     )
 
 
@@ -67,92 +86,109 @@ def run_training_on(
     others: Sequence[Source] = (),
     resume: bool = False,
     device: str = "cpu",
+    ranks: Ranks | None = None,
+    data_hashes: Sequence[str] = (),
     progress: Progress = lambda _: None,
+    trackers: Sequence[TrackerName] = (),
 ) -> Path:
+    """data_hashes: of the datasets, to notice on resuming that one was changed. trackers: besides metrics.jsonl."""
+    ranks = ranks or Ranks()
+    prepared = _prepare(experiment, episodes, robot, run, others, resume, device, ranks, data_hashes)
+    with MetricsFile(
+        run / "metrics.jsonl" if ranks.first else None,
+        after_step=prepared.trainer.step,
+        trackers=open_trackers(trackers, run, prepared.documents["config.json"]) if ranks.first else [],
+    ) as metrics:
+
+        def tell(line: Mapping[str, float | int]) -> None:
+            metrics.write(line)
+            progress(line)
+
+        _train(prepared, tell)
+    return checkpoints.resolve(run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A run that may begin, or go on."""
+
+    folder: Path
+    loop: LoopConfig
+    trainer: Trainer
+    batches: Batches
+    validate: Validation | None
+    documents: dict[str, Any]  # that go with every checkpoint
+    data: list[str]  # hashes of the datasets
+
+
+def _prepare(
+    experiment: Experiment,
+    episodes: Sequence[Episode],
+    robot: RobotSpec,
+    run: Path,
+    others: Sequence[Source],
+    resume: bool,
+    device: str,
+    ranks: Ranks,
+    data_hashes: Sequence[str],
+) -> _Prepared:
     existing = checkpoints.list_checkpoints(run)
     if existing and not resume:
         raise ValueError(f"{run} already has {existing[-1].name}: pass --resume to go on, or another --run")
-    torch.manual_seed(experiment.loop.seed)
-    transforms = make_transforms(experiment, episodes, robot, others)
+    loop = experiment.loop
+    torch.manual_seed(loop.seed)
+    learned, held_out = split_episodes(episodes, experiment.data.held_out)
+    transforms = make_transforms(experiment, learned, robot, others)
     policy = experiment.build(robot, transforms).to(usable_device(device))
-    trainer = Trainer.create(policy, experiment.loop)
+    trainer = Trainer.create(policy, loop, ranks)
+    draw, trainer.steps_per_epoch = make_batches(experiment, policy, learned, others)
     contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
     if existing:
         require_equal(read(existing[-1] / "contract.json"), contract, left_name="the run", right_name="the dataset")
         require_same_recipe(json.loads((existing[-1] / "config.json").read_text()), documents["config.json"], run)
+        require_same_data(checkpoints.read_state(existing[-1]), data_hashes, run)
         checkpoints.restore(trainer, existing[-1])
-    run.mkdir(parents=True, exist_ok=True)
-    for name, document in documents.items():
-        (run / name).write_text(json.dumps(document, indent=1) + "\n")
-    loop = experiment.loop
-    with MetricsFile(run / "metrics.jsonl", after_step=trainer.step) as metrics:
+    ranks.barrier()  # nobody writes before all have read
+    if ranks.first:
+        for name, document in documents.items():
+            write_json(run / name, document)
+        if not existing and loop.num_steps:
+            first = draw(1, 0, ranks.count * loop.accumulate)
+            draw_first_batch(run / "first_batch.png", policy, *first, loop.augmentation, loop.seed * 1_000_003 + 1)
+    return _Prepared(
+        folder=run,
+        loop=loop,
+        trainer=trainer,
+        batches=draw,
+        validate=make_validation(experiment, policy, held_out, robot) if held_out else None,
+        documents=documents,
+        data=list(data_hashes),
+    )
+
+
+def _train(run: _Prepared, tell: Progress) -> None:
+    """To the last step, with a checkpoint whenever one is due."""
+    trainer, loop = run.trainer, run.loop
+    keep = partial(keep_batch, run.folder, trainer.ranks.rank)
+    with Writer(run.folder, trainer.ranks, keep_last=loop.keep_last, keep_best=loop.keep_best) as writer:
         try:
-            for line in train(trainer, batches(experiment, policy, episodes, others), loop):
-                metrics.write(line)
-                progress(line)
-                if trainer.step % loop.save_every == 0 or trainer.step == loop.num_steps:
-                    checkpoints.save(run, trainer, documents, keep_last=loop.keep_last)
+            for line in train(trainer, run.batches, loop, partial(keep, "spike")):
+                due = trainer.step % loop.save_every == 0 or trainer.step == loop.num_steps
+                found = run.validate(trainer) if due and run.validate is not None else {}
+                tell({**line, **found})
+                if due:
+                    writer.save(snapshot(trainer, run.documents, {"data": run.data, **found}))
         except NotFiniteError as error:
-            save_file(_arrays(error.batch, error.target), run / f"not_finite_step_{error.step}.safetensors")
+            keep("not_finite", error.step, error.batch, error.target)
             raise
-    if not checkpoints.list_checkpoints(run):  # no step to take: the untrained policy, as a control
-        checkpoints.save(run, trainer, documents, keep_last=loop.keep_last)
-    return checkpoints.resolve(run)
-
-
-# What a resumed run may change: how far it goes, how it is written down, and where its data lies.
-_MAY_CHANGE = re.compile(
-    r"loop\.(num_steps|log_every|save_every|keep_last)|data\.(path|sources\.\d+\.path)|data\.recording(\..*)?"
-)
-
-
-def require_same_recipe(before: Any, now: Any, run: Path) -> None:
-    """ValueError that names every field of the recipe in which a run differs from what it began with.
-
-    A field that did not exist when the run began has its default, which is what the run did.
-    """
-    now = json.loads(json.dumps(now))
-    old, new = dict(_leaves(_completed(before, now))), dict(_leaves(now))
-    changed = [
-        f"{name}: {old.get(name)!r} != {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and not _MAY_CHANGE.fullmatch(name)
-    ]
-    if changed:
-        listed = "\n  ".join(changed)
-        raise ValueError(f"{run} must go on with the recipe that it began with; it differs in\n  {listed}")
-
-
-def _completed(before: Any, now: Any) -> Any:
-    """A config's JSON with the defaults of the fields that only the newer one has."""
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [_completed(x, y) for x, y in zip(before, now)]
-    if not isinstance(before, dict) or not isinstance(now, dict) or before.get("type") != now.get("type"):
-        return before
-    known = {f.name: f for f in dataclasses.fields(locate(now["type"]))} if "type" in now else {}
-    added = {}
-    for name in now.keys() - before.keys():
-        if (default := known[name].default) is not dataclasses.MISSING:
-            added[name] = dump(default)
-        elif (make := known[name].default_factory) is not dataclasses.MISSING:
-            added[name] = dump(make())
-    return json.loads(json.dumps(added)) | {name: _completed(x, now.get(name)) for name, x in before.items()}
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """('loop.optim.lr', 0.001) for every leaf of a config's JSON."""
-    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
-    if children is None:
-        yield path, tree
-        return
-    for name, child in children:
-        yield from _leaves(child, f"{path}.{name}" if path else str(name))
+        if not trainer.step:  # no step to take: the untrained policy, as a control
+            writer.save(snapshot(trainer, run.documents, {"data": run.data}))
 
 
 def open_dataset(data: DataConfig) -> tuple[Sequence[Episode], RobotSpec]:
-    path = Path(data.path)
-    if not path.is_dir():
+    path = located(data.path)
+    if not path.exists():
         raise ValueError(
             f"data.path={str(path)!r} must be a dataset folder; record one with: volition record desk --out {path}"
         )
@@ -163,7 +199,7 @@ def open_sources(data: DataConfig, robot: RobotSpec) -> list[Source]:
     """The datasets beside the robot's own; ValueError where one does not come to what the robot has."""
     found = []
     for source in data.sources:
-        path = Path(source.path)
+        path = located(source.path)
         adaptation = match(source, load_spec(path), robot, cameras=data.cameras, state=data.state)
         episodes = load_cached(path, reader=source.reader, pictures=data.cache)
         found.append(Source(episodes=episodes, weight=source.weight, adaptation=adaptation))
@@ -190,6 +226,8 @@ def make_transforms(
         parts.append(NormalizeState(scale=make_scale(seen.result(), "mean_std")))
     if experiment.data.blind:
         parts.append(BlackOut())
+    if experiment.data.deaf:
+        parts.append(Deafen())
     return Chain(transforms=tuple(parts))
 
 
@@ -200,9 +238,28 @@ def as_part(source: Source, chosen: Transform) -> Part:
     return Part(encoder=encoder, episodes=source.episodes, known=chosen.known(source.adaptation.known))
 
 
+def make_validation(
+    experiment: Experiment, policy: Policy, held_out: Sequence[Episode], robot: RobotSpec
+) -> Validation:
+    """On whatever tasks the held-out episodes have, every frame the same weight."""
+    data, loop = (
+        replace(experiment.data, task_weights=(), balance_tasks=False),
+        replace(experiment.loop, seed=0),
+    )
+    draw, _ = make_batches(replace(experiment, data=data, loop=loop), policy, held_out)
+    return Validation(draw, held_out, robot, stride=experiment.window.replan_steps)
+
+
 def batches(
     experiment: Experiment, policy: Policy, episodes: Sequence[Episode], others: Sequence[Source] = ()
 ) -> Batches:
+    return make_batches(experiment, policy, episodes, others)[0]
+
+
+def make_batches(
+    experiment: Experiment, policy: Policy, episodes: Sequence[Episode], others: Sequence[Source] = ()
+) -> tuple[Batches, float]:
+    """And how many of them an epoch has: as many as hold every window once."""
     window, data, loop = experiment.window, experiment.data, experiment.loop
     make_windows = partial(
         Windows,
@@ -210,6 +267,7 @@ def batches(
         obs_stride=window.obs_stride,
         action_horizon=window.action_horizon,
         future_steps=future_steps(policy.auxiliary),
+        skip_frames=data.skip_frames,
     )
     mixture = Mixture(
         [Source(episodes=episodes, weight=data.weight), *others],
@@ -220,24 +278,12 @@ def batches(
         task_weights=dict(data.task_weights),
     )
 
-    def batch(step: int) -> tuple[Batch, Target]:
-        samples = mixture.samples(step)
+    def batch(step: int, part: int = 0, parts: int = 1) -> tuple[Batch, Target]:
+        samples = mixture.samples(step, rank=part, num_ranks=parts)
         seen, target = policy.collator(samples)
         return seen, replace(target, extras=feed(policy.auxiliary, samples, step))
 
-    return batch
-
-
-def usable_device(name: str) -> torch.device:
-    """ "cpu", "cuda" or "cuda:1"; ValueError when this machine or this build of torch has no such device."""
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device={name!r} must be one that torch can use here, such as 'cpu' or 'cuda': {reason} "
-            "(docs/your-own-gpu.md says how to bring a build for your GPU)"
-        ) from error
+    return batch, sum(len(windows) for windows in mixture.windows) / loop.batch_size
 
 
 def load_policy(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu") -> tuple[Policy, Contract]:
@@ -250,9 +296,3 @@ def load_policy(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu")
     policy.eval().to(usable_device(device))
     policy.backbone.prepare_to_act()
     return policy, contract
-
-
-def _arrays(batch: Batch, target: Target) -> dict[str, np.ndarray]:
-    tensors = {**batch.inputs, **{f"image.{name}": x for name, x in batch.images.items()}, "state": batch.state}
-    tensors |= {"actions": target.actions, "mask": target.mask}
-    return {name: np.ascontiguousarray(x.cpu().numpy()) for name, x in tensors.items()}

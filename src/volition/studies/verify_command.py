@@ -56,13 +56,15 @@ def examine(command: Verify) -> dict[str, Any]:
     """Check, print the table, and return everything as plain values."""
     from volition.contract import convention_hash
     from volition.data.open import load_spec
+    from volition.data.remote import located
     from volition.data.verify import verify
     from volition.studies.progress import Bars
 
-    spec = load_spec(command.path)
+    path = located(command.path)
+    spec = load_spec(path)
     with Bars() as bars:
         findings = verify(
-            command.path,
+            path,
             max_episodes=command.max_episodes,
             max_pictured=command.max_pictured,
             progress=lambda done, total: bars.say("read", done / total, f"{done} of {total} episodes"),
@@ -73,15 +75,15 @@ def examine(command: Verify) -> dict[str, Any]:
             from volition.studies.replay import replay
 
             findings += replay(
-                command.path,
+                path,
                 command.env,
                 num_episodes=command.episodes,
                 checkpoint=command.checkpoint,
                 say=bars.say,
             )
-    _show(findings, f"{command.path}")
+    _show(findings, f"{path}")
     return {
-        "path": str(command.path),
+        "path": str(path),
         "contract": convention_hash(spec),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }

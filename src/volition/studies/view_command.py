@@ -13,39 +13,45 @@ from volition.studies.output import tell, write
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Draw an episode with its actions: a contact sheet (PNG) or a film (MP4).
+    """Draw an episode with its actions: a contact sheet (PNG), a film (MP4), or a recording for rerun's viewer (RRD).
 
     Example:  volition data view runs/demo/data --episode 3 --out episode.png
               volition data view runs/demo/data --episode 3 --out episode.mp4
+              volition data view runs/demo/data --episode 3 --out episode.rrd && rerun episode.rrd
     """
 
     path: tyro.conf.Positional[Path]
     episode: int = 0
     out: Path = Path("episode.png")
-    """What to write: a .png is a contact sheet, an .mp4 a film."""
+    """What to write: a .png is a contact sheet, an .mp4 a film, an .rrd what rerun shows."""
     frames: int = 8
     """Pictures of every camera on a contact sheet."""
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in (".png", ".mp4"):
-            raise ValueError(f"out must end in .png or .mp4, got {str(self.out)!r}")
+        if self.out.suffix not in (".png", ".mp4", ".rrd"):
+            raise ValueError(f"out must end in .png, .mp4 or .rrd, got {str(self.out)!r}")
         if self.frames < 1:
             raise ValueError(f"frames must be at least 1, got {self.frames}")
 
     def __call__(self) -> None:
         from volition.data.checks.evidence import read_trace, spread
         from volition.data.open import load_episodes, load_spec
+        from volition.data.remote import located
         from volition.evaluation.films import write_mp4
         from volition.studies.data_view import contact_sheet, film
+        from volition.studies.rerun_view import write_recording
 
-        episodes, spec = load_episodes(self.path), load_spec(self.path)
+        path = located(self.path)
+        episodes, spec = load_episodes(path), load_spec(path)
         if not 0 <= self.episode < len(episodes):
             raise ValueError(f"episode must be in 0..{len(episodes) - 1}, got {self.episode}")
         episode = episodes[self.episode]
-        is_film = self.out.suffix == ".mp4"
-        steps = spread(len(episode), len(episode) if is_film else self.frames)
+        kind = self.out.suffix
+        steps = spread(len(episode), self.frames if kind == ".png" else len(episode))
         trace = read_trace(episode, f"episode {self.episode}", steps)
-        if is_film:
+        if kind == ".rrd":
+            write_recording(trace, spec, self.out)
+        elif kind == ".mp4":
             write_mp4(film(trace, spec), self.out, fps=max(1, round(spec.control_hz)))
         else:
             contact_sheet(trace, spec, steps, self.out)
@@ -76,16 +82,18 @@ class Stats:
     def __call__(self) -> None:
         from volition.data.checks.evidence import gather
         from volition.data.open import detect, load_spec
+        from volition.data.remote import located
         from volition.studies.data_view import histograms, page, show, table
 
-        spec = load_spec(self.path)
-        evidence = gather(detect(self.path).load(self.path), spec, max_episodes=self.max_episodes, max_pictured=0)
+        path = located(self.path)
+        spec = load_spec(path)
+        evidence = gather(detect(path).load(path), spec, max_episodes=self.max_episodes, max_pictured=0)
         for complaint in (*evidence.unreadable, *evidence.not_finite):
             tell(f"left out: {complaint}")
         if not evidence.traces:
-            raise ValueError(f"{self.path} must hold an episode that can be read, but none can")
+            raise ValueError(f"{path} must hold an episode that can be read, but none can")
         rows = table(evidence.traces, spec)
-        title = f"{self.path}: actions of {len(evidence.traces)} of {evidence.num_episodes} episodes"
+        title = f"{path}: actions of {len(evidence.traces)} of {evidence.num_episodes} episodes"
         show(rows, title)
         if self.out is not None:
             picture = histograms(evidence.traces, spec)

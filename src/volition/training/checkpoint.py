@@ -1,56 +1,25 @@
 """Checkpoints: a folder appears whole or not at all, carries SHA-256 sums, and nothing in it can run code.
 
-checkpoints/step_N/{config.json, contract.json, weights.safetensors, optimizer.safetensors, trainer.json, manifest.json}
+checkpoints/step_N/{config.json, contract.json, weights, optimizer and average as safetensors, trainer.json,
+manifest.json}; several ranks write a file each (see `pieces`). Moments are kept by the names of their weights, so that
+another number of ranks finds them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from volition.training.pieces import Stored, fill
 from volition.training.train import Trainer
 
-WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "trainer.json", "manifest.json"
-
-
-def save(run: Path, trainer: Trainer, documents: Mapping[str, Any], *, keep_last: int) -> Path:
-    """Write `checkpoints/step_N` aside, flush it to the disk, and move it into place; then drop the oldest.
-
-    documents: JSON files that go with it, by name, such as config.json and contract.json.
-    """
-    final = run / "checkpoints" / f"step_{trainer.step}"
-    aside = final.with_name(f".{final.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        save_file(_weights(trainer.policy), aside / WEIGHTS)
-        save_file(_moments(trainer.optimizer), aside / OPTIMIZER)
-        for name, document in {**documents, STATE: {"step": trainer.step}}.items():
-            (aside / name).write_text(json.dumps(document, indent=1) + "\n")
-        sums = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
-        (aside / MANIFEST).write_text(json.dumps(sums, indent=1) + "\n")
-        for path in (*aside.iterdir(), aside):
-            _flush(path)
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-        _flush(final.parent)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    for old in list_checkpoints(run)[:-keep_last]:
-        shutil.rmtree(old)
-    return final
+WEIGHTS, OPTIMIZER, AVERAGE = "weights", "optimizer", "average"
+STATE, MANIFEST = "trainer.json", "manifest.json"
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -74,42 +43,50 @@ def verify(checkpoint: Path) -> None:
     sums = json.loads((checkpoint / MANIFEST).read_text())
     for name, expected in sums.items():
         path = checkpoint / name
-        if not path.exists() or _sha256(path) != expected:
+        if not path.exists() or sha256(path) != expected:
             state = "damaged" if path.exists() else "missing"
             raise ValueError(f"{path} is {state}: its SHA-256 must be {expected}. Use an older checkpoint of the run.")
 
 
-def load_weights(policy: nn.Module, checkpoint: Path) -> None:
-    """Strict: every tensor of the policy, and no other, must be in the file."""
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What is no tensor: the step, and with which data and validation loss it was reached."""
+    return json.loads((checkpoint / STATE).read_text())
+
+
+def load_weights(policy: nn.Module, checkpoint: Path, *, averaged: bool = True) -> None:
+    """Strict: every tensor of the policy, and no other, must be there.
+
+    averaged: where the run kept a moving average of its weights, that of the trained ones is taken.
+    """
     verify(checkpoint)
-    expected = _weights(policy)
-    given = _read(checkpoint / WEIGHTS)
-    missing, extra = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-    wrong = [n for n in expected.keys() & given.keys() if expected[n].shape != given[n].shape]
-    if missing or extra or wrong:
-        raise ValueError(
-            f"{checkpoint / WEIGHTS} must hold exactly the policy's tensors; "
-            f"missing {missing[:5]}, unknown {extra[:5]}, of another shape {sorted(wrong)[:5]}"
-        )
-    with torch.no_grad():
-        for name, value in given.items():
-            expected[name].copy_(value)
+    _fill_all(weights_of(policy), checkpoint, WEIGHTS)
+    if averaged and list(checkpoint.glob(f"{AVERAGE}*.safetensors")):
+        names = dict(policy.named_parameters())
+        with Stored(checkpoint, AVERAGE) as stored:
+            for name in stored:
+                if name not in names or names[name].shape != stored.shape(name):
+                    raise ValueError(f"{checkpoint}: the average has {name!r}, which must be a weight of the policy")
+                fill(names[name], stored.read(name))
 
 
 def restore(trainer: Trainer, checkpoint: Path) -> None:
-    """Weights, optimizer moments and step: the run goes on as if it had never stopped."""
-    load_weights(trainer.policy, checkpoint)
-    moments = _read(checkpoint / OPTIMIZER)
-    state = trainer.optimizer.state_dict()
-    state["state"] = {}
-    for key, value in moments.items():
-        index, name = key.split(".")
-        state["state"].setdefault(int(index), {})[name] = value
-    trainer.optimizer.load_state_dict(state)
-    trainer.step = json.loads((checkpoint / STATE).read_text())["step"]
+    """Weights, optimizer moments, averages and the rest: the run goes on as if it had never stopped."""
+    load_weights(trainer.policy, checkpoint, averaged=False)
+    if trainer.average is not None:
+        _fill_all(trainer.average.weights, checkpoint, AVERAGE)
+    parameters = dict(trainer.policy.named_parameters())
+    with Stored(checkpoint, OPTIMIZER) as stored:
+        for key in stored:
+            name, _, moment = key.rpartition("/")
+            if name not in parameters:
+                raise ValueError(f"{checkpoint} has moments of {name!r}, which must be a weight of the policy")
+            trainer.optimizer.state[parameters[name]][moment] = _moment(parameters[name], stored.read(key))
+    state = read_state(checkpoint)
+    trainer.step, trainer.spikes.recent = state["step"], state.get("recent_losses", [])
+    trainer.scale.factor, trainer.scale.finite_steps = state.get("loss_scale", (trainer.scale.factor, 0))
 
 
-def _weights(policy: nn.Module) -> dict[str, torch.Tensor]:
+def weights_of(policy: nn.Module) -> dict[str, Tensor]:
     """Each tensor once, under its first name: tied weights share storage, which safetensors refuses."""
     seen: set[int] = set()
     tensors = {}
@@ -120,27 +97,38 @@ def _weights(policy: nn.Module) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+def moments_of(trainer: Trainer) -> dict[str, Tensor]:
+    """'head.output.weight/exp_avg' -> tensor; whole numbers become int64."""
+    found = {}
+    for name, parameter in trainer.policy.named_parameters():
+        for moment, value in trainer.optimizer.state.get(parameter, {}).items():
+            found[f"{name}/{moment}"] = torch.tensor(value) if isinstance(value, int) else value
+    return found
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a whole safetensors file: {error}") from error
-
-
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems refuse to flush a folder
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _fill_all(expected: dict[str, Tensor], checkpoint: Path, stem: str) -> None:
+    with Stored(checkpoint, stem) as stored:
+        missing, extra = sorted(expected.keys() - set(stored)), sorted(set(stored) - expected.keys())
+        wrong = [n for n in expected.keys() & set(stored) if tuple(expected[n].shape) != stored.shape(n)]
+        if missing or extra or wrong:
+            raise ValueError(
+                f"{checkpoint / stem}.safetensors must hold exactly the policy's tensors; "
+                f"missing {missing[:5]}, unknown {extra[:5]}, of another shape {sorted(wrong)[:5]}"
+            )
+        for name, target in expected.items():
+            fill(target, stored.read(name))
+
+
+def _moment(parameter: Tensor, whole: Tensor) -> Any:
+    if whole.dtype == torch.int64 and whole.ndim == 0:
+        return int(whole)
+    if whole.shape != parameter.shape:
+        return whole.to(parameter.device)
+    moment = torch.zeros_like(parameter, dtype=whole.dtype, requires_grad=False)
+    fill(moment, whole)
+    return moment

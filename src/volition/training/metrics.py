@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from volition.training.trackers import Tracker
 
 
 class MetricsFile:
-    def __init__(self, path: Path, *, after_step: int = 0):
-        """Keep the lines up to `after_step` (the step resumed from; 0 starts afresh) and append to them."""
+    def __init__(self, path: Path | None, *, after_step: int = 0, trackers: Sequence[Tracker] = ()):
+        """Keep the lines up to `after_step` (the step resumed from; 0 starts afresh) and append to them.
+
+        None: another rank writes. `trackers` are told the same, and closed with the file.
+        """
+        self._trackers = trackers
+        if path is None:
+            self._file: Any = None
+            return
         kept = [line for line in _lines(path) if line["step"] <= after_step] if after_step else []
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".writing")
@@ -19,8 +29,12 @@ class MetricsFile:
         self._file = path.open("a")
 
     def write(self, metrics: Mapping[str, float | int]) -> None:
+        if self._file is None:
+            return
         self._file.write(json.dumps(dict(metrics)) + "\n")
         self._file.flush()
+        for tracker in self._trackers:
+            tracker.write(metrics)
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -28,7 +42,10 @@ class MetricsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, float | int]]:

@@ -2,122 +2,145 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from volition.backbones.images import Augmentation
 from volition.policy import Policy
-from volition.training.optim import OptimConfig, make_optimizer, set_lr
+from volition.training.average import Average
+from volition.training.compiled import compile_layers
+from volition.training.distributed import DistributedConfig, distribute
+from volition.training.guard import NotFiniteError, Spikes, require_finite
+from volition.training.meter import Meter, part_norms
+from volition.training.optim import OptimConfig, clip_gradients, make_optimizer, set_lr
+from volition.training.precision import LossScale, Precision, set_precision
+from volition.training.ranks import Ranks, summing
+from volition.training.read_ahead import Batches, read_ahead
 from volition.training.recompute import RecomputeConfig, set_recompute
 from volition.types import Batch, Target
 
-Batches = Callable[[int], tuple[Batch, Target]]  # of step 1, 2, ...: a pure function, so resuming needs no state
+__all__ = ["Batches", "LoopConfig", "NotFiniteError", "Trainer", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     num_steps: int = 1000
-    batch_size: int = 16  # windows, each of num_obs_steps pictures per camera
+    batch_size: int = 16  # windows of a step, of all ranks together, each of num_obs_steps pictures per camera
+    accumulate: int = 1  # parts of a rank's batch that go through the model one after the other: memory for time
     log_every: int = 10
     save_every: int = 500
     keep_last: int = 2
+    keep_best: int = 0  # besides, the checkpoints with the lowest validation loss; needs data.held_out
     seed: int = 0
+    precision: Precision = "backbone"  # what the VLM computes in
+    compile: bool = False  # kernels made for the model's layers: seconds to minutes once, then faster steps
+    ema_decay: float = 0.0  # above 0: a moving average of the weights is kept, and is what acts
+    count_flops: bool = False  # of a step, to say what share of the machine's peak it reaches (MFU); not with compile
+    spike_factor: float = 0.0  # above 0: a loss that many times the usual one is counted, and its batch kept
     augmentation: Augmentation = field(default_factory=Augmentation)
     optim: OptimConfig = field(default_factory=OptimConfig)
     recompute: RecomputeConfig = field(default_factory=RecomputeConfig)  # memory for time
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "save_every", "keep_last"):
+        for name in ("batch_size", "accumulate", "log_every", "save_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_steps < 0:
-            raise ValueError(f"num_steps must be at least 0, got {self.num_steps}")
+        for name in ("num_steps", "keep_best", "spike_factor"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.compile and self.count_flops:
+            raise ValueError("count_flops=True cannot see into compiled layers: count in a run with compile=False")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be in 0..1 (1 excluded), got {self.ema_decay}")
         if self.save_every % self.log_every:
             raise ValueError(
                 f"save_every={self.save_every} must be a multiple of log_every={self.log_every}: "
                 "a resumed run then logs exactly what the uninterrupted one would"
             )
-
-
-class NotFiniteError(ValueError):
-    """The loss became NaN or infinite; `batch` and `target` are what did it."""
-
-    def __init__(self, step: int, batch: Batch, target: Target):
-        super().__init__(
-            f"the loss at step {step}, or its gradient, is not finite; training stopped before the weights changed and "
-            "the last checkpoint is untouched. Look at the batch (saved beside the metrics), lower the learning rate, "
-            "or use float32."
-        )
-        self.step, self.batch, self.target = step, batch, target
+        Ranks().require_parts(self.batch_size, self.accumulate)
 
 
 @dataclass
 class Trainer:
-    """What changes while training: the weights, the optimizer's moments and the number of steps done."""
+    """What changes while training: weights, moments, and little besides."""
 
     policy: Policy
-    optimizer: torch.optim.AdamW
-    step: int = 0
+    model: nn.Module  # the policy as it is called, on all ranks together
+    optimizer: torch.optim.Optimizer
+    scale: LossScale
+    average: Average | None
+    spikes: Spikes
+    ranks: Ranks
+    steps_per_epoch: float = 0.0
+    step: int = 0  # steps done
+
+    @property
+    def whole(self) -> bool:
+        """Whether this rank has all weights and can act by itself."""
+        return not any(isinstance(p, DTensor) for p in self.policy.parameters())
 
     @classmethod
-    def create(cls, policy: Policy, config: LoopConfig) -> Trainer:
-        return cls(policy, make_optimizer(policy, config.optim))
+    def create(cls, policy: Policy, config: LoopConfig, ranks: Ranks | None = None) -> Trainer:
+        """From a policy that is on its device."""
+        ranks = ranks or Ranks()
+        ranks.require_parts(config.batch_size, config.accumulate)
+        set_precision(policy.backbone, config.precision)
+        set_recompute(policy.backbone, config.recompute)
+        if config.compile:
+            compile_layers(policy.backbone)
+        model = distribute(policy, config.distributed, ranks)
+        optimizer, average = make_optimizer(policy, config.optim), Average.of(policy, config.ema_decay)
+        scale, spikes = LossScale.of(policy.backbone), Spikes(config.spike_factor)
+        return cls(policy, model, optimizer, scale, average, spikes, ranks=ranks)
 
 
-def train(trainer: Trainer, batches: Batches, config: LoopConfig) -> Iterator[dict[str, float | int]]:
+Odd = Callable[[int, Batch, Target], None]  # told the batch of a step whose loss was a spike
+
+
+def train(
+    trainer: Trainer, batches: Batches, config: LoopConfig, odd: Odd = lambda step, batch, target: None
+) -> Iterator[dict[str, float | int]]:
     """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs and saves."""
-    policy, optimizer, device = trainer.policy.train(), trainer.optimizer, trainer.policy.backbone.device
-    set_recompute(policy.backbone, config.recompute)
-    losses: list[torch.Tensor] = []
-    latest: dict[str, torch.Tensor] = {}  # of every metric; a part of the loss may have a turn at some steps only
-    started, waited = time.perf_counter(), 0.0
-    for step, (batch, target), wait in _prefetch(batches, trainer.step + 1, config.num_steps):
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        batch = batch.with_images(config.augmentation(batch.images, generator)).to(device)
-        # A head that draws noise draws the same at this step whether the run was interrupted before or not.
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        loss = policy(batch, target.to(device))
-        if not torch.isfinite(loss.total):
-            raise NotFiniteError(step, batch, target)
-        loss.total.backward()
-        grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), config.optim.max_grad_norm)
-        if not torch.isfinite(grad_norm):
-            raise NotFiniteError(step, batch, target)
-        scale = config.optim.lr_scale(step, config.num_steps)
-        set_lr(optimizer, scale)
-        optimizer.step()
+    policy, optimizer, ranks = trainer.policy.train(), trainer.optimizer, trainer.ranks
+    device, last = policy.backbone.device, config.accumulate - 1
+    all_parts = ranks.count * config.accumulate
+    mine = range(ranks.index * config.accumulate, (ranks.index + 1) * config.accumulate)
+    meter = Meter(ranks, batch_size=config.batch_size, count=config.count_flops)
+    for step, parts, waited in read_ahead(batches, trainer.step + 1, config.num_steps, mine, all_parts):
+        seed, losses = config.seed * 1_000_003 + step, []
+        shares = ranks.shares(policy, [target for _, target in parts], device)
+        for i, ((batch, target), share) in enumerate(zip(parts, shares)):
+            place = (mine[i], all_parts)
+            images = config.augmentation(batch.images, torch.Generator().manual_seed(seed), place)
+            # A head that draws noise draws the same at this step whether the run was interrupted before or not.
+            torch.manual_seed(seed + (place[0] << 40))
+            with meter.counting(policy.backbone), summing(trainer.model, last=i == last):
+                loss = trainer.model(batch.with_images(images).to(device), target.to(device))
+                losses.append(loss if share is None else loss.shared(share))
+                (losses[-1].total * trainer.scale.factor).backward()
+        logged = step % config.log_every == 0 or step == config.num_steps
+        norms = part_norms(policy, trainer.scale.factor) if logged else {}
+        norms["grad_norm"] = clip_gradients(policy, config.optim.max_grad_norm, trainer.scale.factor)
+        taken = trainer.scale.admits(norms["grad_norm"])
+        totals = [loss.total.detach() for loss in losses]
+        require_finite(step, parts, totals, norms["grad_norm"] if taken else None)
+        lr_scale = config.optim.lr_scale(step, config.num_steps, trainer.steps_per_epoch)
+        set_lr(optimizer, lr_scale)
+        if taken:
+            optimizer.step()
         optimizer.zero_grad()
+        if trainer.average is not None:
+            trainer.average.update(policy, step)
 
         trainer.step = step
-        losses.append(loss.total.detach())
-        latest |= loss.metrics
-        waited += wait
-        if step % config.log_every == 0 or step == config.num_steps:
-            seconds = time.perf_counter() - started
-            metrics = {"loss": torch.stack(losses).mean(), "grad_norm": grad_norm, **latest}
-            yield {
-                "step": step,
-                **{name: value.item() for name, value in metrics.items()},
-                "lr_scale": scale,
-                "samples_per_second": len(losses) * config.batch_size / seconds,
-                "data_wait_seconds": waited,
-                "step_seconds": seconds / len(losses),
-            }
-            losses, latest, started, waited = [], {}, time.perf_counter(), 0.0
-
-
-def _prefetch(batches: Batches, first: int, last: int) -> Iterator[tuple[int, tuple[Batch, Target], float]]:
-    """(step, batch, seconds waited for it), with the next batch being read in a thread meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        coming = reader.submit(batches, first) if first <= last else None
-        for step in range(first, last + 1):
-            assert coming is not None
-            asked = time.perf_counter()
-            ready = coming.result()
-            wait = time.perf_counter() - asked
-            coming = reader.submit(batches, step + 1) if step < last else None
-            yield step, ready, wait
+        spike = trainer.spikes.is_one(ranks.mean(torch.stack(totals).sum()).item())
+        if spike:
+            odd(step, *parts[0])
+        meter.add(losses, waited=waited, spike=spike, skipped=not taken)
+        if logged:
+            yield meter.line(step, lr_scale, norms)

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from volition.contract import RobotSpec
+from volition.data.episodes import left_out, reasons
 from volition.records import Episode
 
 POSITION, TURN, EULER = ("x", "y", "z"), ("rx", "ry", "rz"), ("roll", "pitch", "yaw")
@@ -47,9 +48,10 @@ class Trace:
 class Evidence:
     spec: RobotSpec
     traces: tuple[Trace, ...]
-    unreadable: tuple[str, ...] = ()  # "episode 3: why"; such episodes have no trace
+    unreadable: tuple[str, ...] = ()  # "episode 3: why", or of those that the reader left out; they have no trace
     not_finite: tuple[str, ...] = ()  # the same for numbers that are none
     num_episodes: int  # there are; the traces may be fewer
+    num_unreadable: int = 0  # of them; a reason in `unreadable` may speak of several
 
     @property
     def pictured(self) -> tuple[Trace, ...]:
@@ -87,9 +89,10 @@ def gather(
     return Evidence(
         spec=spec,
         traces=tuple(traces),
-        unreadable=tuple(unreadable),
+        unreadable=(*reasons(episodes), *unreadable),
         not_finite=tuple(not_finite),
-        num_episodes=len(episodes),
+        num_episodes=len(episodes) + left_out(episodes),
+        num_unreadable=len(unreadable) + left_out(episodes),
     )
 
 

@@ -20,9 +20,9 @@ RATE = 0.1  # share by which a frame's time may miss the control rate
 
 
 def readable(evidence: Evidence) -> Finding:
-    total = len(evidence.traces) + len(evidence.unreadable) + len(evidence.not_finite)
+    total = len(evidence.traces) + evidence.num_unreadable + len(evidence.not_finite)
     if evidence.unreadable:
-        said = f"{len(evidence.unreadable)} of {total} episodes cannot be read: {listed(evidence.unreadable, 2)}"
+        said = f"{evidence.num_unreadable} of {total} episodes cannot be read: {listed(evidence.unreadable, 2)}"
         fix = "restore these files, or leave the episodes out"
         return Finding(name="readable", level="error", said=said, fix=fix)
     frames = sum(map(len, evidence.traces))

@@ -36,6 +36,8 @@ STATE_NAMES = (
     "gripper_action",
 )
 PREVIOUS_NAMES = tuple(f"previous_{name}" for name in ("x", "y", "z", "rx", "ry", "rz", "gripper"))
+# What makes the desk's arm stand still: no displacement, the gripper as it was told last (a safety envelope's `hold`).
+HOLD_ACTION: tuple[float | None, ...] = (0.0,) * 6 + (None,)
 FILM_SIZE = (200, 200)
 MAX_STEPS = 360  # of a task, as CALVIN's
 SLOTS_PER_WORKER = 16  # more in a process do not make it faster
@@ -185,6 +187,10 @@ class DeskEnv:
         done_now = done(self._start, self.desk.snapshot())
         self._achieved |= done_now
         return self._task in done_now
+
+    def rest(self) -> np.ndarray:
+        """float32[7]: no motion, the gripper as it was told last."""
+        return np.array([*np.zeros(6), self.desk.robot_obs()[-1]], np.float32)
 
     def achieved(self) -> frozenset[str]:
         """All tasks that were done at some step since `begin`, the begun one or not."""

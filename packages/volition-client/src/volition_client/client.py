@@ -1,0 +1,172 @@
+"""A websocket client of a policy server: one robot, one session, one request at a time.
+
+    infer(observation) -> send -> answer
+         └ connection lost -> connect again, wait a little longer each time -> resume the session -> send again
+
+The server answers a repeated request (same sequence number) with what it answered before, so a policy's memory takes no
+step twice. A server that was started anew does not know the session: the policy then begins anew, and
+`Client.fresh_starts` counts it. Servers that speak openpi's protocol only work as well; they have no sessions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import ssl
+import time
+from types import TracebackType
+from typing import Any, Callable, Mapping
+from urllib.parse import quote
+
+import websockets.exceptions
+from websockets.sync.client import ClientConnection, connect
+
+from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
+from volition_client.errors import ConnectionLostError, ServerError, from_text
+
+logger = logging.getLogger(__name__)
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts to connect
+# Refusals that pass: worth another attempt while time is left.
+_PASSING = ("draining", "busy", "too_many_sessions")
+
+
+class Client:
+    """`metadata` is what the server says about its policy: names, units and sizes of observations and actions."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        patience: float = 10.0,
+        request_seconds: float = 5.0,
+        context: ssl.SSLContext | None = None,
+        limits: DecodeLimits = DecodeLimits(),  # noqa: B008  frozen
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`url`: ws://host:port or wss://. `patience`: seconds that connecting, or a request with all that it takes,
+        may last before ConnectionLostError. `request_seconds`: a connection that is silent for longer is given up."""
+        self._url, self._token, self._patience, self._request_seconds = url, token, patience, request_seconds
+        self._context, self._limits, self._clock = context, limits, clock
+        self._connection: ClientConnection | None = None
+        self._open = contextlib.ExitStack()  # closes the connection
+        self._number = 0
+        self.metadata: dict[str, Any] = {}
+        self.session = ""
+        self.reconnects = 0
+        self.fresh_starts = 0  # times that a lost session could not be resumed: the policy had forgotten
+        self._ensure_connected(self._clock() + patience)
+
+    def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Observation by the contract's names -> {"actions": float32[H, A], ...}.
+
+        Raises ServerError for what the server refuses, ConnectionLostError when none answers in `patience` seconds.
+        """
+        self._number += 1
+        numbered = {"request": self._number} if self.session else {}  # other servers than ours have no use for it
+        data = pack({**observation, **numbered})
+        deadline = self._clock() + self._patience
+        while True:
+            self._ensure_connected(deadline)
+            most = int(self.metadata.get("max_message_bytes", len(data)))
+            if len(data) > most:
+                raise ServerError("too_large", f"the server takes messages of {most} bytes, this one has {len(data)}")
+            try:
+                return self._ask(data)
+            except ServerError as error:
+                if error.type not in _PASSING or self._clock() >= deadline:
+                    raise
+                self._drop()
+                time.sleep(FIRST_PAUSE)
+            except (OSError, websockets.exceptions.WebSocketException) as error:
+                logger.warning("the connection to %s was lost (%s)", self._url, error or type(error).__name__)
+                self._drop()
+
+    def reset(self) -> None:
+        """A new session: the policy has seen nothing. Brokers call it between episodes."""
+        self._drop()
+        self.session = ""
+        self._ensure_connected(self._clock() + self._patience)
+
+    def close(self) -> None:
+        self._drop()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, data: bytes) -> dict[str, Any]:
+        assert self._connection is not None
+        self._connection.send(data)
+        return self._read(self._connection.recv(timeout=self._request_seconds))
+
+    def _read(self, answer: Any) -> dict[str, Any]:
+        if isinstance(answer, str):
+            raise from_text(answer)
+        try:
+            message = unpack(answer, self._limits)
+        except DecodeError as error:
+            raise ServerError("bad_message", f"from the server: {error}") from error
+        if not isinstance(message, dict):
+            raise ServerError("bad_message", f"a server must answer with a map, got {type(message).__name__}")
+        return message
+
+    def _ensure_connected(self, deadline: float) -> None:
+        pause = FIRST_PAUSE
+        while self._connection is None:
+            try:
+                self._connect(max(0.1, min(self._request_seconds, deadline - self._clock())))
+            except (OSError, websockets.exceptions.WebSocketException, ServerError) as raised:  # noqa: PERF203
+                self._drop()
+                error = _refusal(raised)
+                if isinstance(error, ServerError) and error.type not in _PASSING:
+                    raise error from raised
+                if isinstance(error, (websockets.exceptions.InvalidURI, ssl.SSLCertVerificationError)):
+                    raise
+                left = deadline - self._clock()
+                if left <= 0:
+                    raise ConnectionLostError(
+                        f"{self._url} must answer within {self._patience:g} s and did not ({error}); "
+                        "is the server running there?"
+                    ) from error
+                time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # many robots must not come back all at once
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _connect(self, timeout: float) -> None:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        url = f"{self._url}?session={quote(self.session)}" if self.session else self._url
+        opening = connect(
+            url,
+            ssl=self._context,
+            compression=None,
+            max_size=self._limits.max_bytes,
+            additional_headers=headers,
+            open_timeout=timeout,
+            close_timeout=1.0,
+        )
+        self._connection = self._open.enter_context(opening)
+        before = self.session
+        self.metadata = self._read(self._connection.recv(timeout=timeout))
+        self.session = str(self.metadata.get("session", ""))
+        if before:
+            self.reconnects += 1
+            if not self.metadata.get("resumed"):
+                self.fresh_starts += 1
+                logger.warning("%s does not know the session any more: the policy begins anew", self._url)
+
+    def _drop(self) -> None:
+        self._connection = None
+        self._open.close()
+
+
+def _refusal(error: Exception) -> Exception:
+    """What a server said when it refused the connection for good, or the error as it is: worth another attempt."""
+    response = getattr(error, "response", None)
+    if response is None or not 400 <= response.status_code < 500:
+        return error
+    return from_text(bytes(response.body or b"").decode("utf-8", "replace") or f"HTTP {response.status_code}")

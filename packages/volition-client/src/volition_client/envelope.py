@@ -1,0 +1,272 @@
+"""The safety envelope: the last thing that an action passes before the robot, on its side or in the server.
+
+    action float[A] -> finite? fresh? in range? -> speed, acceleration -> workspace -> gripper -> action, interventions
+
+Every intervention is logged, counted, and told to the caller. What is not finite or too old becomes the robot's
+declared hold; everything else is brought inside its limit. The workspace wins over what comes before it: at its wall
+the robot stops, whatever that takes. A robot that is outside already may move inwards only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Callable, Sequence
+
+import numpy as np
+
+from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, slow, turn_of
+from volition_client.safety import GRIPPER, MOVES, POSE, TURNS, ActionLayout, SafetyLimits
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """What the robot was told last."""
+
+    action: np.ndarray  # float64[A]
+    velocity: np.ndarray  # float64[6]: metres a second, radians a second
+    target: np.ndarray | None = None  # float64[6], of kind "position"
+
+
+class Envelope:
+    """One robot's. `guard` is called for every action that is about to be executed, once a control step."""
+
+    def __init__(
+        self,
+        layout: ActionLayout,
+        limits: SafetyLimits,
+        control_hz: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock`: seconds that never go back; a wall clock would let a jump of it through as silence."""
+        if len(limits.hold.action) != len(layout.names):
+            raise ValueError(
+                f"the hold action must have {len(layout.names)} numbers ({', '.join(layout.names)}), "
+                f"got {len(limits.hold.action)}"
+            )
+        if not control_hz > 0:
+            raise ValueError(f"control_hz must be above 0, got {control_hz}")
+        if layout.frame == "body" and layout.kind == "position":
+            raise ValueError("positions are of the world; frame='body' needs kind 'step' or 'velocity'")
+        self.layout, self.limits, self._hz, self._clock = layout, limits, control_hz, clock
+        self._places = {name: i for i, name in enumerate(layout.names)}
+        self._units = np.array(layout.units)
+        self._lock = threading.RLock()
+        self._last: _Motion | None = None
+        self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
+        self.fed_at = clock()
+
+    def guard(
+        self, action: np.ndarray, pose: Sequence[float] | None = None, observed_at: float | None = None
+    ) -> Guarded:
+        """`action` float[A] -> what may be executed instead of it.
+
+        pose         measured x y z (rx ry rz), metres and radians; needed where the workspace is bounded
+        observed_at  when the observation behind the action was made, on this envelope's clock
+        """
+        with self._lock:
+            now = self._clock()
+            self.fed_at = now
+            age = 0.0 if observed_at is None else now - observed_at
+            measured = self._pose(pose)
+            guarded, self._last = self._step(np.asarray(action, np.float64), measured, age, self._last)
+            self._note(guarded.interventions)
+            return guarded
+
+    def guard_trajectory(
+        self,
+        actions: np.ndarray,
+        pose: Sequence[float] | None = None,
+        observed_at: float | None = None,
+        executed: int | None = None,
+    ) -> tuple[np.ndarray, tuple[Intervention, ...]]:
+        """A whole chunk float[H, A], each step from where the one before it leads.
+
+        `executed`: how many will be carried out before the next trajectory; all, where it is not said.
+        """
+        with self._lock:
+            now = self._clock()
+            self.fed_at = now
+            age = 0.0 if observed_at is None else now - observed_at
+            measured, motion = self._pose(pose), self._last
+            found: list[Intervention] = []
+            safe = np.empty((len(actions), len(self.layout.names)))
+            for i, action in enumerate(np.asarray(actions, np.float64)):
+                guarded, motion = self._step(action, measured, age, motion)
+                safe[i] = guarded.action
+                found += [replace(x, text=f"step {i}: {x.text}") for x in guarded.interventions]
+                if measured is not None:
+                    measured = measured + self._displacement(motion.velocity, measured)
+                if i + 1 == (len(actions) if executed is None else executed):
+                    self._last = motion
+            self._note(found)
+            return safe, tuple(found)
+
+    def hold(self, kind: str, text: str) -> Guarded:
+        """The robot's declared hold, as an intervention: for a watchdog, or for a policy that has no action."""
+        with self._lock:
+            guarded, self._last = self._held(kind, text, self._last)
+            self._note(guarded.interventions)
+            return guarded
+
+    def reset(self) -> None:
+        """A new episode: the robot stands still. Counts stay."""
+        with self._lock:
+            self._last = None
+            self.fed_at = self._clock()
+
+    def _step(
+        self, action: np.ndarray, pose: np.ndarray | None, age: float, last: _Motion | None
+    ) -> tuple[Guarded, _Motion]:
+        if action.shape != (len(self.layout.names),):
+            raise ValueError(
+                f"an action must have {len(self.layout.names)} numbers, got the shape {list(action.shape)}"
+            )
+        if not np.isfinite(action).all():
+            return self._held("not_finite", f"an action must be finite, got {action.tolist()}", last)
+        if not age <= self.limits.stale_seconds:  # also for an age that is no number
+            text = f"the observation is {age:.3f} s old, more than {self.limits.stale_seconds:g}"
+            return self._held("stale", text, last)
+        found: list[Intervention] = []
+        action = self._in_range(action, found)
+        reference = self._reference(pose, last)
+        velocity = self._velocity(action, reference)
+        before = np.zeros(6) if last is None else last.velocity
+        limits, hz = self.limits, self._hz
+        velocity[:3] = slow(velocity[:3], before[:3], limits.speed, limits.acceleration / hz, "", found)
+        velocity[3:] = self._slow_turn(velocity[3:], before[3:], found)
+        if pose is not None:
+            velocity = self._inside(velocity, reference if self.layout.kind == "position" else pose, pose, found)
+        safe = self._action(action, velocity, reference)
+        self._slow_gripper(safe, last, found)
+        target = reference + velocity / self._hz if self.layout.kind == "position" else None
+        return Guarded(safe, tuple(found)), _Motion(safe, velocity, target)
+
+    def _held(self, kind: str, text: str, last: _Motion | None) -> tuple[Guarded, _Motion]:
+        action = np.zeros(len(self.layout.names))
+        for i, value in enumerate(self.limits.hold.action):
+            if value is None and last is None:
+                raise RuntimeError(
+                    f"the hold keeps {self.layout.names[i]!r} as it was sent last, but nothing has been sent: {text}"
+                )
+            action[i] = last.action[i] if value is None and last is not None else value
+        target = None if last is None else last.target
+        return Guarded(action, (Intervention(kind, text),)), _Motion(action, np.zeros(6), target)
+
+    def _in_range(self, action: np.ndarray, found: list[Intervention]) -> np.ndarray:
+        if not self.layout.low or not self.layout.high:
+            return action
+        inside = np.clip(action, self.layout.low, self.layout.high)
+        changed = np.flatnonzero(np.abs(inside - action) > ROUNDING * np.maximum(1, np.abs(action)))
+        found += [Intervention("range", f"{self.layout.names[i]} {action[i]:g} becomes {inside[i]:g}") for i in changed]
+        return inside
+
+    def _slow_turn(self, velocity: np.ndarray, before: np.ndarray, found: list[Intervention]) -> np.ndarray:
+        """Euler angles of one step are no vector: the turn that they make together is what counts."""
+        limits = self.limits
+        slowed = slow(velocity, before, limits.turn_speed, limits.turn_acceleration / self._hz, "turn_", found)
+        most = limits.turn_speed / self._hz
+        angle = turn_of(slowed / self._hz)
+        while angle > most * (1 + ROUNDING):
+            if not any(x.kind == "turn_speed" for x in found):
+                found.append(Intervention("turn_speed", f"a turn of {angle:.4g} rad in one step becomes {most:.4g}"))
+            slowed = slowed * (most / angle) * (1 - ROUNDING)
+            angle = turn_of(slowed / self._hz)
+        return slowed
+
+    def _inside(
+        self, velocity: np.ndarray, start: np.ndarray, measured: np.ndarray, found: list[Intervention]
+    ) -> np.ndarray:
+        """Stop at the walls; `start`: where this step begins. Who is outside may come back, not go further out."""
+        low = np.array([-np.inf if x is None else x for x in self.limits.low])
+        high = np.array([np.inf if x is None else x for x in self.limits.high])
+        low, high = np.minimum(low, measured), np.maximum(high, measured)
+        moved = self._displacement(velocity, measured)
+        excess = start + moved - np.clip(start + moved, low, high)
+        if not (np.abs(excess) > ROUNDING).any():
+            return velocity
+        walls = ", ".join(name for name, over in zip(POSE, excess) if abs(over) > ROUNDING)
+        found.append(Intervention("workspace", f"the step leads out of the workspace along {walls}"))
+        if self.layout.frame == "world":
+            stopped = (np.clip(start + moved, low, high) - start) * self._hz
+            return np.where(np.abs(excess) > ROUNDING, stopped, velocity)
+        with np.errstate(divide="ignore", invalid="ignore"):  # axes that do not move limit nothing
+            room = np.where(moved > 0, high - start, low - start) / moved
+        share = float(np.clip(np.nanmin(np.where(moved == 0, 1.0, room)), 0, 1))
+        return velocity * share
+
+    def _displacement(self, velocity: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """float64[6] along the axes of the pose, in one control step."""
+        moved = velocity / self._hz
+        if self.layout.frame == "body":
+            cosine, sine = np.cos(pose[5]), np.sin(pose[5])
+            moved = moved.copy()
+            moved[0], moved[1] = cosine * moved[0] - sine * moved[1], sine * moved[0] + cosine * moved[1]
+        return moved
+
+    def _slow_gripper(self, action: np.ndarray, last: _Motion | None, found: list[Intervention]) -> None:
+        place = self._places.get(GRIPPER)
+        if place is None or last is None:
+            return
+        most = self.limits.gripper_speed / self._hz
+        change = action[place] - last.action[place]
+        if abs(change) > most * (1 + ROUNDING):
+            found.append(Intervention("gripper_speed", f"a change of {change:.3g} in one step becomes {most:.3g}"))
+            action[place] = last.action[place] + np.sign(change) * most
+
+    def _pose(self, pose: Sequence[float] | None) -> np.ndarray | None:
+        """float64[6]; unnamed angles are 0 and then must not be bounded."""
+        if pose is None:
+            if self.limits.bounds_pose:
+                raise ValueError(
+                    "the workspace is bounded, so the measured pose must be given: guard(action, pose=...)"
+                )
+            return None
+        if len(pose) not in (3, 6) or not np.isfinite(np.asarray(pose, np.float64)).all():
+            raise ValueError(f"a pose must be 3 or 6 finite numbers (x y z, rx ry rz), got {list(pose)}")
+        if len(pose) == 3 and any(x is not None for x in (*self.limits.low[3:], *self.limits.high[3:])):
+            raise ValueError("angles of the workspace are bounded, so the pose must have rx ry rz")
+        return np.concatenate([np.asarray(pose, np.float64), np.zeros(6 - len(pose))])
+
+    def _reference(self, pose: np.ndarray | None, last: _Motion | None) -> np.ndarray:
+        if self.layout.kind != "position":
+            return np.zeros(6)
+        if last is not None and last.target is not None:
+            return last.target
+        if pose is None:
+            raise ValueError(
+                "the first position needs the measured pose, to know how far it is: guard(action, pose=...)"
+            )
+        return pose
+
+    def _velocity(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """float64[6], a second."""
+        physical = np.array(
+            [
+                action[self._places[name]] * self._units[self._places[name]] if name in self._places else np.nan
+                for name in (*MOVES, *TURNS)
+            ]
+        )
+        if self.layout.kind == "position":
+            return np.where(np.isnan(physical), 0.0, physical - reference) * self._hz
+        return np.nan_to_num(physical) * (self._hz if self.layout.kind == "step" else 1.0)
+
+    def _action(self, action: np.ndarray, velocity: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """The inverse of `_velocity`, to the bit where nothing was changed."""
+        wanted = self._velocity(action, reference)
+        safe = action.copy()
+        for i, name in enumerate(POSE):
+            if name in self._places and velocity[i] != wanted[i]:
+                physical = velocity[i] if self.layout.kind == "velocity" else velocity[i] / self._hz
+                physical += reference[i] if self.layout.kind == "position" else 0.0
+                safe[self._places[name]] = physical / self._units[self._places[name]]
+        return safe
+
+    def _note(self, interventions: Sequence[Intervention]) -> None:
+        for one in interventions:
+            self.counts[one.kind] += 1
+            logger.warning("safety envelope, %s: %s", one.kind, one.text)

@@ -1,0 +1,138 @@
+"""Real-time chunking: the robot never waits for the policy.
+
+    control step  0    1    2    3    4    5    6    7 ...
+    executing     [------- chunk A -------]
+    thinking                |-- infer --|               asked with the observation of step 2
+    chunk B                 b0   b1   b2   b3 ...       b0..b2 are in the past when it arrives: frozen, A did them
+    executed      a0   a1   a2   a3   a4   ab  ab  b5   the overlap fades from A to B
+
+While a request is under way its chunk's first actions pass; these are skipped, and where old and new chunk overlap, the
+action fades from one to the other, so that the arm does not jump. This works with any head. (Guiding a flow or
+diffusion head so that its new chunk itself begins with what is being executed is not done here.)
+
+Inference runs in one thread; `act` returns at once. When the chunk runs out before an answer has come there is nothing
+to execute: `act` then raises `OutOfActionsError`, and the robot must hold (`safety.Envelope.hold`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+
+from volition_client.chunks import chunk_of, combine
+
+logger = logging.getLogger(__name__)
+
+
+class OutOfActionsError(RuntimeError):
+    """The policy was too slow: every action that it planned has been executed."""
+
+
+class RealtimeChunks:
+    """`replan_steps`: actions between two requests at least; the policy is asked again as soon as these have passed.
+
+    `fade`: overlapping steps over which the old chunk gives way to the new one; 0 switches at once. `binary` dimensions
+    switch in the middle of the fade.
+    """
+
+    def __init__(self, policy: Any, replan_steps: int, fade: int = 3, binary: Sequence[int] = ()) -> None:
+        if replan_steps < 1 or fade < 0:
+            raise ValueError(f"replan_steps must be at least 1 and fade at least 0, got {replan_steps} and {fade}")
+        self._policy, self._replan_steps, self._fade, self._binary = policy, replan_steps, fade, list(binary)
+        self._step = 0
+        self._plan: dict[int, np.ndarray] = {}  # step -> action
+        self._asked_at: int | None = None
+        self._last_request = 0
+        self._worker: _Request | None = None
+        self.delays: deque[int] = deque(maxlen=100)  # steps that passed while the policy thought
+        self.answer: dict[str, Any] = {}
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        """Call once a control step. The first call waits for the first chunk; no later one waits.
+
+        Raises what `infer` raised, in the step after, and OutOfActionsError.
+        """
+        self._take()
+        if self._worker is None and (not self._plan or self._step - self._last_request >= self._replan_steps):
+            self._last_request, self._asked_at = self._step, self._step
+            self._worker = _Request(self._policy.infer, dict(observation))
+            if self._step == 0:
+                self._worker.wait()
+                self._take()
+        if self._step not in self._plan:
+            raise OutOfActionsError(
+                f"step {self._step} has no action: the chunk ended before the policy answered; hold, and ask again"
+            )
+        action = self._plan.pop(self._step)
+        self._step += 1
+        return action
+
+    def skip(self) -> None:
+        """A control step passed without one of our actions (the robot held): plans stay in step with the robot."""
+        self._plan.pop(self._step, None)
+        self._step += 1
+
+    def reset(self) -> None:
+        """Waits for a request that is under way; its answer belongs to the episode that ended."""
+        if self._worker is not None:
+            self._worker.wait()
+            self._worker = None
+        self._policy.reset()
+        self._plan.clear()
+        self._step, self._last_request, self._asked_at = 0, 0, None
+
+    def _take(self) -> None:
+        """Merge a chunk that has arrived."""
+        if self._worker is None or not self._worker.done:
+            return
+        worker, self._worker = self._worker, None
+        self.answer = worker.result()
+        chunk, first = chunk_of(self.answer), self._asked_at
+        assert first is not None
+        self.delays.append(self._step - first)
+        old, self._plan = self._plan, {}
+        for offset in range(self._step - first, len(chunk)):
+            step = first + offset
+            new = chunk[offset]
+            passed = step - self._step + 1  # 1 for the first step that can still be changed
+            if step in old and passed <= self._fade:
+                share = passed / (self._fade + 1)
+                new = combine(np.stack([old[step], new]), np.array([1 - share, share]), self._binary)
+            self._plan[step] = new
+
+
+class _Request:
+    """One call in a thread of its own."""
+
+    def __init__(self, infer: Callable[[Mapping[str, Any]], dict[str, Any]], observation: Mapping[str, Any]) -> None:
+        self._infer, self._observation = infer, observation
+        self._answer: dict[str, Any] | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="volition-request", daemon=True)
+        self.started = time.monotonic()
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._infer(self._observation)
+        except Exception as error:  # whatever it is, it is raised where the robot's loop runs
+            self._error = error
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def result(self) -> dict[str, Any]:
+        assert self.done
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None
+        return self._answer

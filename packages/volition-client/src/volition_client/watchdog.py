@@ -1,0 +1,69 @@
+"""Holds the robot when nobody steers it: the policy is silent, its process hangs, the network is gone.
+
+    with Watchdog(envelope, send=robot.execute):
+        while True: robot.execute(envelope.guard(policy.act(observe())).action)
+
+`send` gets the hold action, once a control step, from the moment at which `Envelope.guard` has not been called for
+`watchdog_seconds` until it is called again. It runs in a thread of its own, so `send` must be safe beside the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Callable
+
+import numpy as np
+
+from volition_client.envelope import Envelope
+
+logger = logging.getLogger(__name__)
+
+
+class Watchdog:
+    def __init__(
+        self,
+        envelope: Envelope,
+        send: Callable[[np.ndarray], None],
+        control_hz: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock`: the envelope's own."""
+        if envelope.limits.watchdog_seconds == float("inf"):
+            raise ValueError("a watchdog needs SafetyLimits.watchdog_seconds, the longest silence that is allowed")
+        self._envelope, self._send, self._period, self._clock = envelope, send, 1 / control_hz, clock
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.holding = False
+        self.failure: Exception | None = None  # of `send`; the loop should look at it
+
+    def check(self) -> bool:
+        """Hold now if it is time to; whether it was. The thread calls it every control step."""
+        silent = self._clock() - self._envelope.fed_at
+        self.holding = silent > self._envelope.limits.watchdog_seconds
+        if self.holding:
+            guarded = self._envelope.hold("watchdog", f"no action for {silent:.3f} s")
+            self._send(guarded.action)
+        return self.holding
+
+    def __enter__(self) -> Watchdog:
+        self._thread = threading.Thread(target=self._run, name="volition-watchdog", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period):
+            try:
+                self.check()
+            except Exception as error:  # noqa: PERF203  a watchdog that dies is worse than one that failed
+                self.failure = error
+                logger.exception("the watchdog could not hold the robot")

@@ -1,0 +1,89 @@
+"""Every request and its answer in files, for a look back and for a comparison with another policy.
+
+    DIR/requests-000000.log ...   [length, 4 bytes little-endian][message of `volition_client.codec`] ...
+
+A record holds the session, whether the policy began anew there, the observation as it came and the answer. A thread of
+its own writes; a full disk is an error of the request, not a silent gap. A torn end (the machine went down) costs the
+record that was being written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from volition.serving.sessions import Session
+from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
+
+logger = logging.getLogger(__name__)
+FILE_BYTES = 256 << 20  # a file that is longer is followed by another
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    session: str
+    fresh: bool  # the policy began anew with this request
+    message: dict[str, Any]
+    answer: dict[str, Any]
+
+
+class Recorder:
+    """Goes on after the files that a folder has already."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._file = folder, _create(folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="volition-recorder")
+
+    async def write(
+        self, session: Session, message: Mapping[str, Any], answer: Mapping[str, Any], *, fresh: bool
+    ) -> None:
+        record = {"session": session.id, "fresh": fresh, "message": dict(message), "answer": dict(answer)}
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._append, record)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._file.close()
+
+    def _append(self, record: Any) -> None:
+        data = pack(record)
+        self._file.write(_LENGTH.pack(len(data)) + data)
+        self._file.flush()
+        if self._file.tell() > FILE_BYTES:
+            self._file.close()
+            self._file = _create(self._folder)
+
+
+def _create(folder: Path) -> BinaryIO:
+    number = max((int(path.stem.rpartition("-")[2]) for path in recorded_files(folder)), default=-1) + 1
+    return (folder / f"requests-{number:06d}.log").open("xb")
+
+
+def recorded_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("requests-[0-9][0-9][0-9][0-9][0-9][0-9].log"))
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """All records in the order in which they were answered; ValueError for a folder without, or a damaged file."""
+    files = recorded_files(folder)
+    if not files:
+        raise ValueError(f"{folder} must be a folder that `volition serve --record` wrote, and has no requests-*.log")
+    limits = DecodeLimits(max_bytes=1 << 30, max_depth=8)
+    for path in files:
+        with path.open("rb") as file:
+            while head := file.read(_LENGTH.size):
+                data = file.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
+                if len(head) < _LENGTH.size or len(data) < _LENGTH.unpack(head)[0]:
+                    logger.warning("%s ends within a record, which is left out", path)
+                    break
+                try:
+                    yield Record(**unpack(data, limits))
+                except (DecodeError, TypeError) as error:
+                    raise ValueError(f"{path} is damaged after {file.tell() - len(data)} bytes: {error}") from error

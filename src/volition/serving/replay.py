@@ -1,0 +1,79 @@
+"""Recorded requests asked again, session by session, and how far the answers are from the recorded ones.
+
+Sessions are asked one after the other, each alone: what comes out is what each robot would have got without the others.
+Requests in which a safety envelope stepped in are left out: the answer was not the policy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volition.serving.observations import read
+from volition.serving.recording import Record, read_records
+from volition.serving.served import Served
+from volition_client.errors import ServerError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    requests: int
+    sessions: int
+    guarded: int  # requests in which the envelope stepped in; they are not compared
+    different: int  # requests whose actions are further off than the tolerance
+    largest: float  # difference of any action, in the contract's units
+    tolerance: float
+
+    @property
+    def equal(self) -> bool:
+        return self.different == 0
+
+
+def replay(
+    served: Served, folder: Path, *, tolerance: float, progress: Callable[[int], None] = lambda done: None
+) -> Comparison:
+    """ValueError for a folder without records, or whose observations do not fit the policy's contract."""
+    states: dict[str, Any] = {}
+    requests = guarded = different = 0
+    largest = 0.0
+    for record in read_records(folder):
+        if record.fresh or record.session not in states:
+            (states[record.session],) = served.actor.start(1)
+        chunk, states[record.session] = _ask(served, record, states[record.session])
+        requests += 1
+        if record.answer.get("interventions"):
+            guarded += 1
+        else:
+            distance = _distance(chunk, record.answer)
+            largest, different = max(largest, distance), different + (not distance <= tolerance)
+        progress(requests)
+    if not requests:
+        raise ValueError(f"{folder} has no complete record to compare with")
+    return Comparison(
+        requests=requests,
+        sessions=len(states),
+        guarded=guarded,
+        different=different,
+        largest=largest,
+        tolerance=tolerance,
+    )
+
+
+def _ask(served: Served, record: Record, state: Any) -> tuple[np.ndarray, Any]:
+    try:
+        observation = read(record.message, served.robot)
+    except ServerError as error:
+        raise ValueError(f"a recorded observation does not fit the policy: {error.message}") from error
+    chunks, after = served.actor.act([observation], [state])
+    return chunks[0], after[0]
+
+
+def _distance(chunk: np.ndarray, answer: Mapping[str, Any]) -> float:
+    before = np.asarray(answer.get("actions"))
+    if before.shape != chunk.shape:
+        raise ValueError(f"recorded actions have the shape {list(before.shape)}, the policy's {list(chunk.shape)}")
+    return float(np.abs(before - chunk).max())

@@ -1,0 +1,252 @@
+"""What every protocol does with a request: admit, read, ask the policy, guard, remember, answer.
+
+    message -> Service.infer(session, message) -> PolicyThread -> safety envelope -> answer
+                                                       (all in one event loop, but the policy's thread)
+
+A session's memory takes its step only when its answer is complete: a request that fails, times out or whose client is
+gone leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from typing import Any
+
+import numpy as np
+
+from volition.contract import require_equal
+from volition.records import Observation
+from volition.serving import observations
+from volition.serving.batching import Job, PolicyThread, Result
+from volition.serving.config import ServeConfig
+from volition.serving.metrics import Metrics
+from volition.serving.recording import Recorder
+from volition.serving.served import Load, Served, describe
+from volition.serving.sessions import Session, Sessions
+from volition_client.envelope import Envelope
+from volition_client.errors import ServerError
+from volition_client.safety import ActionLayout, SafetyLimits
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """One policy for all protocols. Made, and then used, in the thread of its event loop."""
+
+    def __init__(
+        self,
+        served: Served,
+        config: ServeConfig,
+        *,
+        limits: SafetyLimits | None = None,
+        load: Load | None = None,
+        recorder: Recorder | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """`load` reads the policy anew, for a reload; `clock` never goes back."""
+        self.config, self.metrics, self._limits, self._load = config, Metrics(), limits, load
+        self._recorder, self._clock = recorder, clock
+        self._pose = pose_entries(served, limits)
+        self.sessions = Sessions(config.sessions, lambda: self._make_envelope(served), clock)
+        self._make_envelope(served)  # says at the start what does not fit
+        self.policy = PolicyThread(served, self.metrics, max_batch=config.max_batch, fixed=config.fixed_batch)
+        self.metadata = self._describe(served)
+        self.draining = False
+        self._under_way = 0
+        self._reloading = asyncio.Lock()
+
+    @property
+    def served(self) -> Served:
+        return self.policy.served
+
+    async def infer(self, session: Session, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one request; ServerError for what is refused. Everything is logged and counted."""
+        started = time.perf_counter()
+        try:
+            answer = await self._infer(session, message, started)
+        except ServerError as error:
+            raise self.refused(session, error.type, error.message) from error
+        except asyncio.CancelledError:
+            self.metrics.requests.add("abandoned")
+            logger.warning("%s session %s of %s: the client left", session.protocol, session.id, session.peer)
+            raise
+        self.metrics.requests.add("answered")
+        self.metrics.latency.observe(time.perf_counter() - started)
+        session.latencies.append(time.perf_counter() - started)
+        return answer
+
+    def refused(self, session: Session, kind: str, text: str) -> ServerError:
+        """An error to raise for a message that is none, logged and counted as all of them."""
+        session.refusals += 1
+        self.metrics.requests.add(kind)
+        logger.warning("%s session %s of %s: %s: %s", session.protocol, session.id, session.peer, kind, text)
+        return ServerError(kind, text)
+
+    async def _infer(self, session: Session, message: Mapping[str, Any], started: float) -> dict[str, Any]:
+        if self.draining:
+            raise ServerError("draining", "the server is about to stop; connect again in a moment")
+        if session.busy:
+            raise ServerError("busy", "the session has a request under way; ask one at a time")
+        self.sessions.take(session)
+        observation = observations.read(message, self.served.robot)
+        request = observations.number(message, "request")
+        if request is not None and session.answer is not None and request == session.request:
+            return session.answer
+        observed_at = self._observed_at(session, message)
+        forget = observations.flag(message, "reset") or observation.instruction != session.prompt
+        job = Job(observation=observation, memory=None if forget else session.memory)
+        session.busy, self._under_way = True, self._under_way + 1
+        try:
+            result = await self._ask(job)
+            answer = self._complete(session, observation, result, forget, observed_at)
+        finally:
+            session.busy, self._under_way = False, self._under_way - 1
+        session.request = None if request is None else int(request)
+        answer["server_timing"] = {"infer_ms": 1e3 * (time.perf_counter() - started)}
+        session.answer = answer
+        if self._recorder is not None:
+            await self._recorder.write(session, message, answer, fresh=answer["fresh"])
+        return answer
+
+    async def _ask(self, job: Job) -> Result:
+        self.policy.submit(job)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(job.future), self.config.request_seconds)
+        except TimeoutError as error:
+            text = f"the policy must answer within {self.config.request_seconds:g} s, and has not"
+            raise ServerError("timeout", text) from error
+        except CancelledError as error:  # of the future, not of this task
+            raise ServerError("internal", "the request was dropped") from error
+
+    def _complete(
+        self, session: Session, observation: Observation, result: Result, forget: bool, observed_at: float
+    ) -> dict[str, Any]:
+        """The answer; from here on nothing can fail but the envelope, and it comes before anything is remembered."""
+        fresh = forget or result.forgot or session.memory is None
+        if session.envelope is not None and forget and session.prompt is not None:
+            session.envelope.reset()
+        actions, interventions = self._guard(session, observation, result.chunk, observed_at)
+        if result.forgot:
+            self.metrics.fresh.add("another policy")
+            logger.warning("session %s: its memory does not fit %s and begins anew", session.id, result.policy)
+        session.memory, session.prompt = result.memory, observation.instruction
+        session.images = {name: image[0] for name, image in observation.images.items()}
+        session.actions, session.requests = actions, session.requests + 1
+        answer: dict[str, Any] = {"actions": actions, "fresh": fresh, "policy": result.policy}
+        if result.confidence is not None:
+            answer["confidence"] = result.confidence
+        if session.envelope is not None:
+            answer["interventions"] = interventions
+        return answer
+
+    def _guard(
+        self, session: Session, observation: Observation, chunk: np.ndarray, observed_at: float
+    ) -> tuple[np.ndarray, list[str]]:
+        if session.envelope is None:
+            if not np.isfinite(chunk).all():
+                raise ServerError("internal", "the policy's actions are not finite; none is sent")
+            return chunk, []
+        pose = observation.state[0, self._pose].tolist() if self._pose else None
+        try:
+            safe, found = session.envelope.guard_trajectory(
+                chunk, pose, observed_at=observed_at, executed=self.served.replan_steps
+            )
+        except RuntimeError as error:  # nothing has been sent that the hold could keep
+            raise ServerError("internal", f"no action is sent: {error}") from error
+        for one in found:
+            self.metrics.interventions.add(one.kind)
+        session.interventions += len(found)
+        return safe.astype(np.float32), [f"{one.kind}: {one.text}" for one in found]
+
+    def _observed_at(self, session: Session, message: Mapping[str, Any]) -> float:
+        """When the observation was made, on our clock: from its `age`, or from how the robot's own `time` goes on."""
+        now = self._clock()
+        age = observations.number(message, "age") or 0.0
+        if age < 0:
+            raise ServerError("clock_jump", f"an observation's age must not be below 0 s, got {age:g}")
+        theirs = observations.number(message, "time")
+        if theirs is None:
+            return now - age
+        before, heard = session.robot_time, session.heard_at
+        session.robot_time, session.heard_at = theirs, now
+        if before is None:
+            return now - age
+        passed, expected = theirs - before, now - heard
+        if passed < 0 or abs(passed - expected) > self.config.clock_jump_seconds:
+            raise ServerError(
+                "clock_jump",
+                f"the robot's clock went on by {passed:g} s while {expected:g} s passed here; "
+                "send times of a clock that never jumps. The next request is measured from here",
+            )
+        return now - age
+
+    def _make_envelope(self, served: Served) -> Envelope | None:
+        if self._limits is None:
+            return None
+        layout = ActionLayout.of(describe(served))
+        return Envelope(layout, self._limits, served.robot.control_hz, self._clock)
+
+    async def reload(self) -> str:
+        """Read the policy anew and let it take over between two calls; sessions go on. Its name.
+
+        ServerError of type conflict where its contract is another, and the one that is served stays.
+        """
+        if self._load is None:
+            raise ServerError("conflict", "this server has nothing to load a policy from")
+        async with self._reloading:
+            try:
+                served = await asyncio.to_thread(self._load)
+                require_equal(
+                    self.served.contract, served.contract, left_name="what is served", right_name="the new one"
+                )
+                rows = await asyncio.to_thread(self.policy.prepare, served)
+                await asyncio.to_thread(self.policy.replace, served, rows)
+            except (ValueError, OSError) as error:
+                self.metrics.reloads.add("refused")
+                logger.error("the policy was not reloaded: %s", error)
+                raise ServerError("conflict", str(error)) from error
+        self.metrics.reloads.add("done")
+        self.metadata = self._describe(served)
+        logger.warning("serving %s now; %d sessions go on", served.name, len(self.sessions))
+        return served.name
+
+    def _describe(self, served: Served) -> dict[str, Any]:
+        return {**describe(served), "max_message_bytes": self.config.max_message_bytes}
+
+    async def drain(self) -> None:
+        """No new requests; those under way get their answers, for `drain_seconds` at most."""
+        self.draining = True
+        deadline = self._clock() + self.config.drain_seconds
+        while self._under_way and self._clock() < deadline:
+            await asyncio.sleep(0.01)
+        if self._under_way:
+            logger.error("%d requests were still under way after %g s", self._under_way, self.config.drain_seconds)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.policy.stop)
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        return {
+            "volition_sessions": ("Sessions now", float(len(self.sessions))),
+            "volition_requests_waiting": ("Requests that wait for the policy", float(self.policy.waiting)),
+            "volition_draining": ("1 while the server is about to stop", float(self.draining)),
+        }
+
+
+def pose_entries(served: Served, limits: SafetyLimits | None) -> list[int]:
+    """Where the pose stands in the robot's state; ValueError where it must be known and is not."""
+    if limits is None:
+        return []
+    names = served.robot.state
+    unknown = [name for name in limits.pose if name not in names]
+    if unknown:
+        raise ValueError(f"the limits' pose must name entries of the state ({', '.join(names)}), not {unknown}")
+    if limits.bounds_pose and not limits.pose:
+        raise ValueError("the workspace is bounded, so the limits must say where the pose stands in the state: pose")
+    return [names.index(name) for name in limits.pose]

@@ -1,0 +1,140 @@
+"""Sessions: one for each robot that is connected, with all that the server remembers of it.
+
+A websocket or ZeroMQ connection has a session of its own; over HTTP a client makes one. A session whose connection is
+lost is kept for a while, so that a client that comes back finds its policy where it left it. Times are of a clock that
+never goes back.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from volition.serving.batching import Memory
+from volition_client.envelope import Envelope
+from volition_client.errors import ServerError
+
+
+@dataclass(kw_only=True)
+class Session:
+    id: str
+    owner: str  # name of the token that opened it, "" where none is needed
+    protocol: str
+    peer: str
+    envelope: Envelope | None = None
+    connected: bool = True
+    busy: bool = False
+    memory: Memory | None = None  # None: the policy has seen nothing
+    prompt: str | None = None
+    request: int | None = None  # the newest that was answered, for clients that number them
+    answer: dict[str, Any] | None = None
+    images: dict[str, np.ndarray] = field(default_factory=dict)  # newest, for the page
+    actions: np.ndarray | None = None
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=200))  # seconds
+    requests: int = 0
+    refusals: int = 0
+    interventions: int = 0
+    robot_time: float | None = None  # newest of the robot's clock, and when it came
+    heard_at: float = 0.0
+    used_at: float = 0.0
+    allowance: float = 0.0  # requests that may come at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionLimits:
+    sessions: int = 256
+    sessions_per_token: int = 64
+    requests_per_second: float = 200.0  # of one session
+    burst: int = 20  # requests that may come at once
+    grace_seconds: float = 30.0  # a session whose connection is lost is kept so long
+    idle_seconds: float = 600.0  # a session that asks nothing for so long is closed
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+
+
+class Sessions:
+    def __init__(
+        self,
+        limits: SessionLimits,
+        make_envelope: Callable[[], Envelope | None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._limits, self._make_envelope, self._clock = limits, make_envelope, clock
+        self._all: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._all.values()))
+
+    def open(self, owner: str, protocol: str, peer: str) -> Session:
+        """ServerError of type too_many_sessions where there is no room, not even in place of one that was left."""
+        self.expire()
+        for what, most, mine in (
+            ("the token", self._limits.sessions_per_token, [s for s in self if s.owner == owner]),
+            ("the server", self._limits.sessions, list(self)),
+        ):
+            if len(mine) >= most:
+                left = sorted((s for s in mine if not s.connected), key=lambda s: s.used_at)
+                if not left:
+                    raise ServerError("too_many_sessions", f"{what} may have {most} sessions, and has as many")
+                self.close(left[0])
+        session = Session(
+            id=secrets.token_urlsafe(12), owner=owner, protocol=protocol, peer=peer, envelope=self._make_envelope()
+        )
+        session.used_at, session.allowance = self._clock(), float(self._limits.burst)
+        self._all[session.id] = session
+        return session
+
+    def get(self, name: str, owner: str) -> Session:
+        """ServerError of type unknown_session; another's session is unknown as well."""
+        session = self._all.get(name)
+        if session is None or session.owner != owner:
+            raise ServerError("unknown_session", f"there is no session {name[:40]!r} (any more): open a new one")
+        return session
+
+    def resume(self, name: str, owner: str, peer: str) -> Session | None:
+        """A session that lost its connection, connected again; None where there is none to be had."""
+        session = self._all.get(name)
+        if session is None or session.owner != owner or session.connected:
+            return None
+        session.connected, session.peer, session.used_at = True, peer, self._clock()
+        return session
+
+    def leave(self, session: Session) -> None:
+        """Its connection is lost; it may come back."""
+        session.connected, session.used_at = False, self._clock()
+
+    def close(self, session: Session) -> None:
+        self._all.pop(session.id, None)
+
+    def take(self, session: Session) -> None:
+        """A request comes; ServerError of type too_many_requests where they come too fast."""
+        now, rate = self._clock(), self._limits.requests_per_second
+        session.allowance = min(float(self._limits.burst), session.allowance + (now - session.used_at) * rate)
+        session.used_at = now
+        if session.allowance < 1:
+            raise ServerError("too_many_requests", f"a session may ask {rate:g} times a second")
+        session.allowance -= 1
+
+    def expire(self) -> None:
+        now = self._clock()
+        for session in self:
+            most = self._limits.idle_seconds if session.connected else self._limits.grace_seconds
+            if now - session.used_at > most and not session.busy and not (session.connected and _bound(session)):
+                self.close(session)
+
+
+def _bound(session: Session) -> bool:
+    """Whether its life is that of a connection, which closes it."""
+    return session.protocol == "websocket"

@@ -1,0 +1,103 @@
+"""openpi's protocol: websocket frames of msgpack, one session a connection.
+
+    connect -> metadata; then  observation -> {"actions": [H, A], ...}  for as long as the connection lives
+
+An error travels as a text frame, which openpi's client raises as it is; ours reads its type. `?session=ID` of a client
+that lost its connection goes on with the session of that name, where it is still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from volition.serving.access import Client, Tokens, require_known_host, require_same_origin
+from volition.serving.service import Service
+from volition.serving.sessions import Session
+from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
+from volition_client.errors import ServerError, to_document
+
+logger = logging.getLogger(__name__)
+
+
+class WebsocketProtocol:
+    def __init__(self, service: Service, tokens: Tokens, *, only_loopback: bool):
+        self._service, self._tokens, self._only_loopback = service, tokens, only_loopback
+        self._limits = DecodeLimits(max_bytes=service.config.max_message_bytes)
+
+    async def run(self, socket: WebSocket) -> None:
+        try:
+            client = self._admit(socket)
+            session, resumed = self._session(socket, client)
+        except ServerError as error:
+            logger.warning("websocket of %s refused: %s", _peer(socket), error)
+            status = {"unauthorized": 401, "forbidden": 403, "draining": 503}.get(error.type, 429)
+            await socket.send_denial_response(JSONResponse(to_document(error.type, error.message), status))
+            return
+        try:
+            await socket.accept()
+            await socket.send_bytes(pack({**self._service.metadata, "session": session.id, "resumed": resumed}))
+            await self._talk(socket, session)
+        except (WebSocketDisconnect, OSError, RuntimeError) as error:
+            if not isinstance(error, WebSocketDisconnect) and socket.application_state is WebSocketState.CONNECTED:
+                raise  # a RuntimeError of Starlette's means that the peer is gone; any other is a defect
+        finally:
+            self._service.sessions.leave(session)
+
+    def _admit(self, socket: WebSocket) -> Client:
+        headers = socket.headers
+        require_known_host(headers.get("host", ""), only_loopback=self._only_loopback)
+        require_same_origin(headers.get("origin", ""), headers.get("host", ""))
+        client = self._tokens.client(headers.get("authorization", ""))
+        if self._service.draining:
+            raise ServerError("draining", "the server is about to stop; connect again in a moment")
+        return client
+
+    def _session(self, socket: WebSocket, client: Client) -> tuple[Session, bool]:
+        sessions, peer = self._service.sessions, _peer(socket)
+        found = sessions.resume(socket.query_params.get("session", ""), client.name, peer)
+        return (found, True) if found else (sessions.open(client.name, "websocket", peer), False)
+
+    async def _talk(self, socket: WebSocket, session: Session) -> None:
+        """Until the client closes. While a request is under way the connection is listened to, so that one whose
+        client is gone is dropped."""
+        incoming = asyncio.ensure_future(socket.receive())
+        try:
+            while (message := await incoming)["type"] != "websocket.disconnect":
+                incoming = asyncio.ensure_future(socket.receive())
+                reply = asyncio.ensure_future(self._reply(session, message))
+                await asyncio.wait({incoming, reply}, return_when=asyncio.FIRST_COMPLETED)
+                if incoming.done() and incoming.result()["type"] == "websocket.disconnect" and not reply.done():
+                    reply.cancel()
+                    await asyncio.gather(reply, return_exceptions=True)
+                    return
+                answer = await reply
+                await (socket.send_text(answer) if isinstance(answer, str) else socket.send_bytes(answer))
+        finally:
+            incoming.cancel()
+
+    async def _reply(self, session: Session, message: Any) -> bytes | str:
+        """Bytes are an answer, text is an error."""
+        try:
+            data = message.get("bytes")
+            if data is None:
+                raise self._service.refused(session, "bad_message", "requests are binary frames of msgpack, got text")
+            try:
+                request = unpack(data, self._limits)
+            except DecodeError as error:
+                raise self._service.refused(session, "bad_message", str(error)) from error
+            return pack(await self._service.infer(session, request))
+        except ServerError as error:
+            return json.dumps(to_document(error.type, error.message))
+        except Exception:  # a defect of ours: that client hears of it, the others go on
+            logger.exception("websocket session %s: a request failed", session.id)
+            return json.dumps(to_document("internal", "the server failed; its log has the traceback"))
+
+
+def _peer(socket: WebSocket) -> str:
+    return f"{socket.client.host}:{socket.client.port}" if socket.client else "unknown"

@@ -1,0 +1,134 @@
+"""The page of a comparison: the table, what it means, success and losses as plots. It needs nothing beside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from volition.evaluation.statistics import Estimate
+from volition.studies.compare_rows import Row
+from volition.studies.report_numbers import interval, percent
+from volition.studies.report_parts import Curve
+from volition.studies.report_plots import Axes, line_plot
+
+MOST_CURVES = 6  # more lines than that cannot be told apart
+
+
+def page(title: str, lead: str, rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> str:
+    sections = (
+        f'<header class="hero"><div><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p></div></header>',
+        _table(rows),
+        _success(rows),
+        _losses(rows, results),
+    )
+    here = files("volition.studies")
+    style = Template(here.joinpath("report.css").read_text(encoding="utf-8")).substitute()
+    skeleton = Template(here.joinpath("report.html").read_text(encoding="utf-8"))
+    extra = (
+        ".compared{overflow-x:auto}.compared table{border-collapse:collapse;font-size:.85rem;width:100%}"
+        ".compared th,.compared td{padding:.4em .7em;text-align:right;white-space:nowrap;"
+        "border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}"
+        ".compared th:first-child,.compared td:first-child{text-align:left;white-space:normal;min-width:12em}"
+    )
+    return skeleton.substitute(title=escape(title), style=style + extra, body="\n".join(s for s in sections if s))
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    errors = list(dict.fromkeys(name for row in rows for name in row.errors))
+    acted = ["success", "95 %", "behind the first", "p"] if any(row.success for row in rows) else []
+    return [
+        *("variant", *acted, "MAE", "train loss", "validation loss", *(name.replace("_", " ") for name in errors)),
+        *("epochs", "actions", "parameters", "of the head", "ms to act"),
+    ]
+
+
+def cells(row: Row, rows: Sequence[Row]) -> list[str]:
+    """What stands under `columns`."""
+    errors = list(dict.fromkeys(name for other in rows for name in other.errors))
+    acted: list[str] = []
+    if any(other.success for other in rows):
+        gap = row.difference
+        acted = [
+            percent(row.success.value) if row.success else "",
+            interval(row.success) if row.success else "",
+            f"{100 * gap.value:+.0f} ({100 * gap.low:+.0f} to {100 * gap.high:+.0f})" if gap else "",
+            (f"{gap.p_value:.3f}" if gap.p_value >= 0.001 else "< 0.001") if gap else "",
+        ]
+    return [
+        row.name,
+        *acted,
+        *(_spread(row.measures[name]) for name in ("mae", "train_loss", "validation_loss")),
+        *(f"{row.errors[name]:.3g}" if name in row.errors else "" for name in errors),
+        f"{row.epochs:.2g}",
+        f"{row.action_dim}",
+        f"{row.parameters / 1e6:.2f} M",
+        f"{row.head_parameters / 1e6:.2f} M",
+        f"{1000 * row.act_seconds:.1f}",
+    ]
+
+
+def _spread(estimate: Estimate | None) -> str:
+    """Mean and, with several seeds, from where to where the seeds reach."""
+    if estimate is None:
+        return ""
+    reach = f" ({estimate.low:.3g} to {estimate.high:.3g})" if estimate.count > 1 else ""
+    return f"{estimate.value:.3g}{reach}"
+
+
+def _table(rows: Sequence[Row]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns(rows))
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells(row, rows))}</tr>" for row in rows)
+    seeds = max(len(row.seeds) for row in rows)
+    return (
+        f"<section><h2>The table</h2><p>{seeds} training seed{'s' if seeds > 1 else ''} a row; same data, order of "
+        "samples, held-out episodes, steps and starts for all. Success: mean over tasks with its 95 % interval, "
+        "the difference to the first row over the same starts and seeds, and McNemar's p. Losses and errors: mean over "
+        "seeds, with their bootstrap interval where there are several.</p>"
+        f'<div class="compared"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
+    )
+
+
+def _success(rows: Sequence[Row]) -> str:
+    acted = [row for row in rows if row.success is not None]
+    if not acted:
+        return ""
+    bars = []
+    height = 30 * len(acted) + 26
+    for number, row in enumerate(acted):
+        assert row.success is not None
+        y = 30 * number + 20
+        x = lambda share: 330 + 500 * share
+        bars.append(
+            f'<text class="tick" x="0" y="{y + 4}">{escape(row.name[:46])}</text>'
+            f'<g class="curve c0"><line class="bar" x1="{x(row.success.low):.1f}" x2="{x(row.success.high):.1f}" '
+            f'y1="{y}" y2="{y}"/><circle r="4" cx="{x(row.success.value):.1f}" cy="{y}"/></g>'
+        )
+    grid = "".join(
+        f'<line class="grid" x1="{330 + 5 * share}" x2="{330 + 5 * share}" y1="4" y2="{height - 18}"/>'
+        f'<text class="tick middle" x="{330 + 5 * share}" y="{height - 3}">{share}</text>'
+        for share in (0, 25, 50, 75, 100)
+    )
+    drawing = f'<svg viewBox="0 0 860 {height}" role="img" aria-label="Success in percent">{grid}{"".join(bars)}</svg>'
+    return f'<section><h2>Success, percent of commands obeyed</h2><div class="plot">{drawing}</div></section>'
+
+
+def _losses(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> str:
+    curves = []
+    for row in rows[:MOST_CURVES]:
+        (mine, *_) = [result for result in results if result["name"] == row.name]
+        points = tuple((float(step), float(loss)) for step, loss in mine["curve"] if loss > 0)
+        if points:
+            curves.append(Curve(name=row.name, points=points))
+    if not curves:
+        return ""
+    names = "".join(
+        f'<li><span class="key c{number}"></span>{escape(curve.name)}</li>' for number, curve in enumerate(curves)
+    )
+    plot = line_plot(curves, Axes(x_label="steps", y_label="training loss", log=True))
+    return (
+        "<section><h2>How they learned</h2><p>The first seed of the first rows. Losses of unlike heads are of unlike "
+        f'kinds: compare the slopes, not the heights.</p>{plot}<ul class="keys">{names}</ul></section>'
+    )

@@ -1,0 +1,107 @@
+"""From the results of runs to rows of a table: means over seeds with intervals, success with its own, and a ranking.
+
+Differences to the first row are paired: the same start and training seed on both sides.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from volition.evaluation.statistics import Difference, Estimate, bootstrap_mean, mean_over_tasks, paired_difference
+
+MEASURES = ("mae", "train_loss", "validation_loss")  # lower is better
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    name: str
+    seeds: tuple[int, ...]
+    success: Estimate | None  # None: nothing was acted out
+    measures: Mapping[str, Estimate | None]  # over seeds
+    errors: Mapping[str, float]  # in robot units, and accuracies: means over seeds
+    difference: Difference | None  # of the success, the first row's minus this one's
+    better: Mapping[str, float]  # measure -> share of seeds in which it is lower than the first row's
+    epochs: float
+    steps: int
+    action_dim: int
+    parameters: int
+    head_parameters: int
+    act_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The best first: by success where there is any, else by error."""
+    names = list(dict.fromkeys(result["name"] for result in results))
+    groups = {name: [result for result in results if result["name"] == name] for name in names}
+    ranked = sorted(names, key=lambda name: _rank(groups[name]))
+    return [_row(name, groups[name], groups[ranked[0]] if name != ranked[0] else None) for name in ranked]
+
+
+def _rank(group: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    success = _success(group)
+    error = _mean(group, "mae")
+    return (-success.value if success else 0.0, error.value if error else float("inf"))
+
+
+def _row(name: str, group: Sequence[Mapping[str, Any]], first: Sequence[Mapping[str, Any]] | None) -> Row:
+    any_one = group[0]
+    errors = [key for key in any_one if key.startswith("error_") or key.endswith("_accuracy")]
+    return Row(
+        name=name,
+        seeds=tuple(result["seed"] for result in group),
+        success=_success(group),
+        measures={measure: _mean(group, measure) for measure in MEASURES},
+        errors={key: statistics.fmean(result[key] for result in group) for key in errors},
+        difference=_difference(first, group) if first is not None else None,
+        better=_better(first, group) if first is not None else {},
+        epochs=any_one["epochs"],
+        steps=any_one["steps"],
+        action_dim=any_one["action_dim"],
+        parameters=any_one["parameters"],
+        head_parameters=any_one["head_parameters"],
+        act_seconds=statistics.median(result["act_seconds"] for result in group),
+    )
+
+
+def _success(group: Sequence[Mapping[str, Any]]) -> Estimate | None:
+    """Over the tasks, every training seed's episodes together."""
+    outcomes: dict[str, list[bool]] = {}
+    for result in group:
+        for episode in result["episodes"]:
+            outcomes.setdefault(episode["task"], []).append(episode["success"])
+    return mean_over_tasks(outcomes) if outcomes else None
+
+
+def _mean(group: Sequence[Mapping[str, Any]], measure: str) -> Estimate | None:
+    values = [result[measure] for result in group if result[measure] is not None]
+    return bootstrap_mean(values) if values else None
+
+
+def _difference(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str, Any]]) -> Difference | None:
+    """Of episodes that both had: the same training seed, task and start."""
+    key = lambda result, episode: (result["seed"], episode["task"], episode["seed"], episode["scene"])
+    ours, theirs = (
+        {key(result, episode): episode["success"] for result in side for episode in result["episodes"]}
+        for side in (first, group)
+    )
+    common = sorted(ours.keys() & theirs.keys())
+    if not common:
+        return None
+    return paired_difference([ours[k] for k in common], [theirs[k] for k in common])
+
+
+def _better(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    by_seed = {result["seed"]: result for result in first}
+    pairs = [(by_seed[result["seed"]], result) for result in group if result["seed"] in by_seed]
+    found = {}
+    for measure in MEASURES:
+        known = [(a[measure], b[measure]) for a, b in pairs if a[measure] is not None and b[measure] is not None]
+        if known:
+            found[measure] = statistics.fmean(float(theirs < ours) for ours, theirs in known)
+    return found

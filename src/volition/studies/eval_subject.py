@@ -1,0 +1,134 @@
+"""A checkpoint that is evaluated: what it is asked to do becomes a plan, and the plan results."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from volition.config import Contract
+from volition.data.transforms import BlackOut, Deafen
+from volition.envs.base import EnvConfig
+from volition.evaluation.chunking import STRATEGIES, AnyChunking
+from volition.evaluation.episodes import Trial
+from volition.evaluation.perturb import Perturbation
+from volition.evaluation.rollout import RolloutConfig
+from volition.policy import Policy
+from volition.records import Observation
+from volition.studies.eval_config import EvalConfig
+from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
+from volition.studies.training import load_policy
+from volition.training import checkpoint as checkpoints
+
+MAX_BATCH = 16  # rows of a policy call; more make no small model faster
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A checkpoint that is evaluated."""
+
+    path: Path
+    policy: Policy
+    contract: Contract
+
+    @property
+    def name(self) -> str:
+        """'demo-step_900', for people."""
+        step = checkpoints.resolve(self.path)
+        return f"{run_folder(self.path).name}-{step.name}"
+
+    def senses(self) -> tuple[bool, bool]:
+        """Whether it was trained to see, and to listen."""
+        parts = set(map(type, getattr(self.contract.transforms, "transforms", ())))
+        return BlackOut not in parts, Deafen not in parts
+
+    @classmethod
+    def load(cls, path: Path, config: EvalConfig[Any]) -> Subject:
+        policy, contract = load_policy(path, allow=config.allow, device=config.device)
+        return cls(path=path, policy=policy, contract=contract)
+
+
+def make_plan(
+    config: EvalConfig[Any],
+    subject: Subject,
+    env: EnvConfig,
+    trials: Sequence[Trial],
+    name: str,
+    perturbations: tuple[Perturbation, ...] = (),
+    how: AnyChunking | None = None,
+    latency: int | None = None,
+) -> Plan:
+    """`name`: of what is done, for people. Chunks are executed as the config says, unless `how` and `latency` do."""
+    rollout = RolloutConfig(
+        chunking=how or chunking_of(config, subject),
+        latency=latency if latency is not None else latency_of(config, subject),
+        max_steps=config.max_steps or env.max_steps,
+        space=subject.contract.robot.action_space,
+        num_workers=config.workers,
+        slots_per_worker=max(1, min(env.slots_per_worker, -(-len(trials) // max(1, config.workers)))),
+        batch=config.batch or min(MAX_BATCH, env.slots_per_worker),
+        patience_seconds=config.patience,
+    )
+    about = {"checkpoint": checkpoint_hash(subject.path), "device": config.device}
+    return Plan(
+        name=f"{config.env.rpartition(':')[2]}-{name}",
+        env=env,
+        trials=trials,
+        rollout=rollout,
+        perturbations=perturbations,
+        about=about,
+    )
+
+
+def chunking_of(config: EvalConfig[Any], subject: Subject) -> AnyChunking:
+    return STRATEGIES[config.chunking](steps=config.replan_steps or subject.contract.window.replan_steps)
+
+
+def latency_of(config: EvalConfig[Any], subject: Subject) -> int:
+    """Control steps that pass while the policy thinks: as told, or as long as one call takes here and now."""
+    if config.latency != "measured":
+        return int(config.latency)
+    return math.ceil(seconds_per_call(subject) * subject.contract.robot.control_hz)
+
+
+def seconds_per_call(subject: Subject, *, count: int = 9) -> float:
+    """The median time of a call for one robot, after two that warm up; what it sees does not matter to it."""
+    robot, draw = subject.contract.robot, np.random.default_rng(0)
+    shapes = {camera.name: (1, camera.height, camera.width, 3) for camera in robot.cameras}
+    seen = Observation(
+        images={name: draw.integers(0, 256, shape, np.uint8) for name, shape in shapes.items()},
+        state=np.zeros((1, len(robot.state)), np.float32),
+        instruction="put the red block into the drawer",
+    )
+    states, seconds = subject.policy.start(1), []
+    with one_thread():
+        for _ in range(count + 2):
+            began = time.perf_counter()
+            _, states = subject.policy.act([seen], states)
+            seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[2:]))
+
+
+def perform(config: EvalConfig[Any], subject: Subject, plan: Plan, say: Say) -> Done:
+    """Run what is missing of a plan, in the folder that it has."""
+    folder = config.out / f"{subject.name}-{plan.name}" if config.out else folder_of(run_folder(subject.path), plan)
+    share = Share.parse(config.shard)
+    with one_thread():
+        return run_plan(plan, subject.policy, folder, share=share, retry_errors=config.retry_errors, say=say)
+
+
+class one_thread:  # noqa: N801  reads as a verb: `with one_thread():`
+    """The policy leaves the other cores to the workers: threads that wait for each other lose to them tenfold."""
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)

@@ -1,0 +1,133 @@
+"""What a training step takes: memory by following every tensor that it makes, time by the clock.
+
+a policy --one and two windows, a few steps each--> Footprint: what is fixed, and what every window adds
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from volition.config import Experiment
+from volition.contract import RobotSpec
+from volition.records import Episode
+from volition.studies.training import batches, make_transforms
+from volition.training.train import Trainer, train
+
+TIMED = 3  # steps whose median counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Of a step of one rank; a window is a batch of 1. Bytes beside what the process had before."""
+
+    weight_bytes: int  # of the policy
+    state_bytes: int  # of gradients, moments and averages, once a step was taken
+    window_bytes: float  # that every window of a part adds
+    other_bytes: float  # of a step, however many windows
+    window_seconds: float
+    step_seconds: float  # however many windows
+    window_flops: float
+    trained: int  # numbers
+
+    def bytes_of(self, windows: int) -> float:
+        """At the most, with so many windows going through the model at once."""
+        return self.weight_bytes + self.state_bytes + self.other_bytes + windows * self.window_bytes
+
+    def seconds_of(self, windows: int, parts: int = 1) -> float:
+        return self.step_seconds + parts * windows * self.window_seconds
+
+
+class LiveMemory(TorchDispatchMode):
+    """Bytes of the tensors that were made inside and are still there, and the most that there were at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        out = func(*args, **kwargs)
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in given and storage._cdata not in self._known:
+                    self._add(storage)
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        size, key = storage.nbytes(), storage._cdata
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def measure(
+    experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec, *, windows: tuple[int, int] = (1, 2)
+) -> Footprint:
+    """By a dry run of a few steps with so many windows each; nothing is written."""
+    torch.manual_seed(experiment.loop.seed)
+    policy = experiment.build(robot, make_transforms(experiment, episodes, robot))
+    few, many = (_run(experiment, policy, episodes, count) for count in windows)
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    per_window = lambda name: max(0.0, (many[name] - few[name]) / (windows[1] - windows[0]))
+    window = {name: per_window(name) for name in few}
+    return Footprint(
+        weight_bytes=sum(_size(p) for p in {id(p): p for p in policy.parameters()}.values()),
+        state_bytes=int(few["kept"]),
+        window_bytes=window["peak"],
+        other_bytes=few["peak"] - few["kept"] - windows[0] * window["peak"],
+        window_seconds=window["seconds"],
+        step_seconds=max(0.0, few["seconds"] - windows[0] * window["seconds"]),
+        window_flops=window["flops"],
+        trained=sum(p.numel() for p in trained),
+    )
+
+
+def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windows: int) -> dict[str, float]:
+    """Steps with so many windows: memory and operations of one, then the time of some."""
+    loop = replace(
+        experiment.loop, batch_size=windows, accumulate=1, log_every=1, save_every=1, num_steps=3 + TIMED, compile=False
+    )
+    here = replace(experiment, loop=loop)
+    trainer = Trainer.create(policy, loop)
+    draw = batches(here, policy, episodes)
+    with LiveMemory() as live:
+        next(train(trainer, draw, replace(loop, num_steps=1)))
+        live.peak = live.now
+        next(train(trainer, draw, replace(loop, num_steps=2)))
+    # In a step of its own: what counts operations holds on to tensors where layers are recomputed.
+    with FlopCounterMode(display=False) as flops:
+        next(train(trainer, draw, replace(loop, num_steps=3)))
+    seconds = []
+    for _ in range(TIMED):
+        begun = time.perf_counter()
+        next(train(trainer, draw, replace(loop, num_steps=trainer.step + 1)))
+        seconds.append(time.perf_counter() - begun)
+    return {
+        "kept": live.now,
+        "peak": live.peak,
+        "flops": flops.get_total_flops(),
+        "seconds": statistics.median(seconds),
+    }
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes()

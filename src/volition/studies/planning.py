@@ -1,0 +1,164 @@
+"""`volition plan`: what a recipe needs of a device, and the cheapest settings with which it fits.
+
+    recipe --variants: all weights, recomputation, LoRA, QLoRA--> Footprint of each --largest part that fits--> Plan
+
+Every variant is tried with one and two windows on this machine (on the recipe's data, or on noise in its shapes), and
+memory grows with the windows in a straight line. Times are of this machine; of another only with what it reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from volition.config import Experiment
+from volition.contract import RobotSpec
+from volition.records import Episode
+from volition.studies.audit import data_of
+from volition.studies.footprint import Footprint, measure
+from volition.training.freeze import TrainableConfig
+from volition.training.meter import process_bytes
+from volition.training.recompute import RecomputeConfig
+
+MARGIN = 0.92  # of a device's memory that a plan uses: allocators leave gaps
+CUDA_BYTES = 600e6  # what a GPU's driver and libraries take before the first tensor
+FOUR_BITS = 0.5 + 4 / 64  # bytes of a number in NF4, with the scale of every 64
+
+Say = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Fields of a recipe that trade memory for time or for weights that learn."""
+
+    name: str
+    lora: bool = False
+    quantize: bool = False
+    recompute: RecomputeConfig = field(default_factory=RecomputeConfig)
+
+    def apply(self, experiment: Experiment) -> Experiment:
+        loop = replace(experiment.loop, recompute=self.recompute)
+        train = experiment.train
+        if self.lora:
+            parts = train.lora.parts or ("backbone",)
+            train = replace(TrainableConfig(), embeddings=False, lora=replace(train.lora, parts=parts))
+        return replace(experiment, loop=loop, train=train)
+
+    @property
+    def flags(self) -> list[str]:
+        found = []
+        if self.lora:
+            found += ["--train.lora.parts", "backbone", "--train.no-embeddings"]
+        if self.quantize:
+            found += ["--train.lora.quantize"]
+        for tower in ("vision", "language"):
+            if (what := getattr(self.recompute, tower)) != "nothing":
+                found += [f"--loop.recompute.{tower}", what]
+        return found
+
+
+LAYERS = RecomputeConfig(vision="layers", language="layers")
+# The first that fits is taken: all weights before some, and no work done twice before some.
+MENU = (
+    Settings(name="all weights"),
+    Settings(name="all weights, vision tower recomputed", recompute=RecomputeConfig(vision="layers")),
+    Settings(name="all weights, all layers recomputed", recompute=LAYERS),
+    Settings(name="LoRA", lora=True),
+    Settings(name="LoRA, all layers recomputed", lora=True, recompute=LAYERS),
+    Settings(name="QLoRA, all layers recomputed", lora=True, quantize=True, recompute=LAYERS),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One of the menu, with the largest parts of the batch that fit; `part` 0: it does not."""
+
+    settings: Settings
+    footprint: Footprint
+    part: int  # windows that go through the model at once
+    accumulate: int
+    peak_bytes: float  # predicted, with what the device needs besides
+    seconds: float  # of a step of the whole batch, on this machine
+
+    @property
+    def flags(self) -> list[str]:
+        more = ["--loop.accumulate", str(self.accumulate)] if self.accumulate > 1 else []
+        return [*self.settings.flags, *more]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.settings.name,
+            "fits": self.part > 0,
+            "flags": self.flags,
+            "part": self.part,
+            "accumulate": self.accumulate,
+            "peak_bytes": self.peak_bytes,
+            "step_seconds": self.seconds,
+            **asdict(self.footprint),
+        }
+
+
+def plan(
+    experiment: Experiment, budget: float, *, on_gpu: bool = True, say: Say = lambda phase, share, text: None
+) -> tuple[list[Plan], str]:
+    """For every setting of the menu that the model allows, in its order; and on what it was tried."""
+    experiment, episodes, robot, source = data_of(experiment)
+    base = CUDA_BYTES if on_gpu else float(process_bytes())
+    found = []
+    for number, (settings, footprint) in enumerate(_footprints(experiment, episodes, robot, say)):
+        say("plan", number / len(MENU), settings.name)
+        found.append(fit(settings, footprint, experiment.loop.batch_size, budget, base))
+    say("plan", 1.0, "done")
+    return found, source
+
+
+def fit(settings: Settings, footprint: Footprint, batch_size: int, budget: float, base: float) -> Plan:
+    """The batch in as few equal parts as go into `budget` bytes, `base` of which are taken already."""
+    divisors = [parts for parts in range(1, batch_size + 1) if batch_size % parts == 0]
+    for parts in divisors:
+        peak = base + footprint.bytes_of(batch_size // parts)
+        if peak <= MARGIN * budget:
+            return _plan(settings, footprint, batch_size // parts, parts, peak)
+    return replace(_plan(settings, footprint, 1, batch_size, base + footprint.bytes_of(1)), part=0)
+
+
+def _plan(settings: Settings, footprint: Footprint, part: int, parts: int, peak: float) -> Plan:
+    seconds = footprint.seconds_of(part, parts)
+    return Plan(settings=settings, footprint=footprint, part=part, accumulate=parts, peak_bytes=peak, seconds=seconds)
+
+
+def chosen(plans: Sequence[Plan]) -> Plan | None:
+    """The first that fits."""
+    return next((plan for plan in plans if plan.part), None)
+
+
+def _footprints(
+    experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec, say: Say
+) -> Iterator[tuple[Settings, Footprint]]:
+    for settings in MENU:
+        try:
+            footprint = measure(settings.apply(experiment), episodes, robot)
+        except ValueError as error:
+            # A model without layers to recompute, or without a part that LoRA is for, has fewer choices.
+            if settings == MENU[0]:
+                raise
+            say("plan", 0.0, f"{settings.name}: {error}")
+            continue
+        yield settings, in_four_bits(footprint, experiment) if settings.quantize else footprint
+
+
+def in_four_bits(footprint: Footprint, experiment: Experiment) -> Footprint:
+    """As LoRA's, with the frozen weights (but for embeddings, a few of them) in four bits each, as QLoRA keeps them."""
+    frozen = footprint.weight_bytes - 4 * footprint.trained
+    return replace(footprint, weight_bytes=int(footprint.weight_bytes - frozen * (1 - FOUR_BITS / 4)))
+
+
+def parse_bytes(text: str) -> float:
+    """'24GB' -> 24e9; GiB, MB and MiB too."""
+    units = {"gib": 2.0**30, "mib": 2.0**20, "gb": 1e9, "mb": 1e6, "g": 1e9, "m": 1e6}
+    for unit, size in units.items():
+        number = text.strip().lower().removesuffix(unit).strip()
+        if number != text.strip().lower() and number.replace(".", "", 1).isdigit():
+            return float(number) * size
+    raise ValueError(f"memory must be a number with its unit, such as 24GB or 16GiB, got {text!r}")

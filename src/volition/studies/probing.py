@@ -1,0 +1,176 @@
+"""`volition eval --probes`: what does the policy use, and which tasks prove nothing?
+
+    the same starts --undisturbed | another command | nothing said | cameras black | noise | delay | twins--> table
+
+Every row is compared with the undisturbed one on the same starts, by a paired test. A twin is a policy that was trained
+without eyes or without ears: what it can do, seeing or listening is not needed for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from volition.envs.base import EnvConfig
+from volition.evaluation import perturb
+from volition.evaluation.episodes import EpisodeResult, Trial
+from volition.evaluation.perturb import Perturbation
+from volition.evaluation.probes import score_swaps, swap_trials
+from volition.evaluation.statistics import wilson
+from volition.evaluation.suite import compare, outcomes_by_task, score_tasks, task_trials
+from volition.studies.eval_config import EvalConfig
+from volition.studies.eval_run import Say
+from volition.studies.eval_subject import Subject, make_plan, perform
+
+STARTS = 5  # of every task, where --starts says nothing
+UNDISTURBED = "undisturbed"
+SURE = 0.05  # a difference with a smaller p-value counts as shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One way to disturb every episode. `uses`: what a policy that suffers from it makes use of; "": it is a fault."""
+
+    name: str
+    uses: str = ""
+    perturbations: tuple[Perturbation, ...] = ()
+    other_wording: bool = False
+
+    def trials(self, trials: Sequence[Trial]) -> list[Trial]:
+        if not self.other_wording:
+            return list(trials)
+        turn = lambda trial: tuple(replace(c, wording=c.wording + 1) for c in trial.commands)
+        return [replace(trial, commands=turn(trial)) for trial in trials]
+
+
+def probes(cameras: Sequence[str]) -> list[Probe]:
+    """All that a policy with these cameras is put through besides the swap of commands."""
+    black = [
+        Probe(name=f"{name} camera black", uses=f"the {name} camera", perturbations=(perturb.BlackOut(camera=name),))
+        for name in cameras
+    ]
+    if len(cameras) > 1:
+        black.append(Probe(name="all cameras black", uses="its cameras", perturbations=(perturb.BlackOut(),)))
+    return [
+        Probe(name="nothing said", uses="the instruction", perturbations=(perturb.Say(),)),
+        Probe(name="said in other words", other_wording=True),
+        *black,
+        Probe(name="noisy pictures", perturbations=(perturb.PixelNoise(),)),
+        Probe(name="darker pictures", perturbations=(perturb.Brightness(factor=0.6),)),
+        Probe(name="brighter pictures", perturbations=(perturb.Brightness(factor=1.4),)),
+        Probe(name="pictures shifted by 5 %", perturbations=(perturb.ShiftPicture(),)),
+        Probe(name="noisy actions", perturbations=(perturb.ActionNoise(),)),
+        Probe(name="actions 2 steps late", perturbations=(perturb.ActionDelay(steps=2),)),
+    ]
+
+
+def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -> dict[str, Any]:
+    """The table as plain values: `rows`, `swap`, `tasks`, and in words `uses` and `prove_nothing`."""
+    tasks, count = config.tasks or env.tasks, config.starts or STARTS
+    trials = task_trials(tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
+    asked, twins = probes(subject.policy.collator.cameras), _twins(config)
+
+    def results(name: str, of: Subject, these: Sequence[Trial], *how: Perturbation) -> list[EpisodeResult]:
+        fitted = config.environment.fit(of.contract.robot)
+        plan = make_plan(config, of, fitted, these, f"starts-{count}-{name.replace(' ', '-')}", how)
+        return perform(config, of, plan, say).ordered
+
+    plain = results(UNDISTURBED, subject, trials)
+    disturbed = {UNDISTURBED: plain}
+    for one in asked:
+        found = results(one.name, subject, one.trials(trials), *one.perturbations)
+        if not one.other_wording or any(x.instruction != y.instruction for x, y in zip(found, plain)):
+            disturbed[one.name] = [replace(result, trial=trial) for result, trial in zip(found, trials)]
+    disturbed |= {name: results(name, twin, trials) for name, twin in twins.items()}
+    swapped = swap_trials(trials, feasible=env.feasible, tasks=tasks)
+    swap = _swap(results("another-command", subject, swapped) if swapped else [])
+    uses = {one.name: one.uses for one in asked}
+    rows = [_row(name, uses.get(name, ""), found, plain) for name, found in disturbed.items()]
+    return {
+        "rows": rows,
+        "swap": swap,
+        "tasks": _by_task(disturbed),
+        "uses": list(_what_it_uses(rows, swap)),
+        "prove_nothing": list(prove_nothing(disturbed)),
+    }
+
+
+def _twins(config: EvalConfig[Any]) -> dict[str, Subject]:
+    """ValueError where a checkpoint was trained with what its twin is to lack."""
+    found: dict[str, Subject] = {}
+    for name, path, flag in (
+        ("blind twin", config.blind_twin, "--data.blind"),
+        ("deaf twin", config.deaf_twin, "--data.deaf"),
+    ):
+        if path is not None:
+            found[name] = Subject.load(path, config)
+            sees, hears = found[name].senses()
+            if sees if flag == "--data.blind" else hears:
+                raise ValueError(f"{path} is no {name}: train one with the same recipe and {flag}")
+    return found
+
+
+def _swap(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    """None where nothing else can be commanded, or the environment does not tell what was done."""
+    attempts = [attempt for result in results for attempt in result.attempts]
+    if not attempts or attempts[0].achieved is None:
+        return None
+    return score_swaps(results).to_json()
+
+
+def _row(name: str, uses: str, results: Sequence[EpisodeResult], plain: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """A row without figures where no episode could be judged."""
+    if all(one.error or other.error for one, other in zip(results, plain)):
+        return {"name": name, "uses": uses, "error": next(r.error for r in (*results, *plain) if r.error)}
+    found = score_tasks(results).success
+    row = {"name": name, "uses": uses, "success_rate": found.value, "success_interval": list(found.interval)}
+    return row | {"num_episodes": found.count, "change": compare(results, plain).to_json()}
+
+
+def _by_task(disturbed: dict[str, list[EpisodeResult]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Task -> row -> its rate."""
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, results in disturbed.items():
+        for task, outcomes in outcomes_by_task(results).items():
+            rate = wilson(sum(outcomes), len(outcomes))
+            table.setdefault(task, {})[name] = {
+                "success_rate": rate.value,
+                "success_interval": list(rate.interval),
+                "num_episodes": rate.count,
+            }
+    return table
+
+
+def _what_it_uses(rows: Sequence[dict[str, Any]], swap: dict[str, Any] | None) -> Iterator[str]:
+    """A sentence for everything that a row shows or fails to show."""
+    for row in rows:
+        if row["uses"] and "error" not in row:
+            change, sure = row["change"]["difference"], row["change"]["p_value"] < SURE
+            shown = "it uses" if sure and change < 0 else "it is not shown to use"
+            yield f"{shown} {row['uses']}: {100 * change:+.0f} points without"
+    if swap is None:
+        yield "whether it does what it is told could not be tried: nothing else can be done there, or be judged"
+    else:
+        done, other = (round(100 * swap[name]) for name in ("commanded_rate", "original_rate"))
+        yield f"told another task at the same start, it does that in {done} %, what the start was made for in {other} %"
+
+
+def prove_nothing(disturbed: dict[str, list[EpisodeResult]]) -> Iterator[dict[str, Any]]:
+    """Tasks that a policy without eyes or ears solves from at least half of the starts.
+
+    Without a twin, the policy's own episodes with black cameras or without a word stand for it.
+    """
+    for sense, names in (("seeing", ("blind twin", "all cameras black")), ("listening", ("deaf twin", "nothing said"))):
+        name = next((name for name in names if name in disturbed), None)
+        for task, outcomes in outcomes_by_task(disturbed[name] if name else []).items():
+            rate = wilson(sum(outcomes), len(outcomes))
+            if rate.value >= 0.5:
+                yield {
+                    "task": task,
+                    "needs_no": sense,
+                    "shown_by": name,
+                    "success_rate": rate.value,
+                    "success_interval": list(rate.interval),
+                    "num_episodes": rate.count,
+                }

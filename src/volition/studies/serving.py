@@ -1,0 +1,83 @@
+"""A checkpoint, served until a signal comes, or compared with recorded requests."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from volition.serving.replay import replay
+from volition.serving.served import Served
+from volition.serving.server import Addresses, Server
+from volition.studies.output import tell, write
+from volition.studies.progress import Bars
+from volition.studies.serve_command import ServeCommand
+from volition.studies.training import load_policy
+from volition.training import checkpoint as checkpoints
+
+MEMORY = ("window", "backbone", "head")  # parts of a recipe that a robot's memory depends on
+
+
+def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu") -> Served:
+    """A checkpoint, ready to be served."""
+    folder = checkpoints.resolve(path)
+    policy, contract = load_policy(folder, allow=allow, device=device)
+    recipe = json.loads((folder / "config.json").read_text())
+    parts = json.dumps([recipe.get(name) for name in MEMORY], sort_keys=True)
+    return Served(
+        actor=policy,
+        robot=contract.robot,
+        action_horizon=contract.window.action_horizon,
+        replan_steps=contract.window.replan_steps,
+        contract=contract,
+        memory=hashlib.sha256(parts.encode()).hexdigest(),
+        name=f"{folder.parent.parent.name}/{folder.name}" if folder.parent.name == "checkpoints" else folder.name,
+    )
+
+
+def execute(command: ServeCommand) -> None:
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    if command.replay is not None:
+        _compare(command, command.replay)
+        return
+    _serve(command)
+
+
+def _serve(command: ServeCommand) -> None:
+    def load() -> Served:
+        return load_served(command.checkpoint, allow=command.allow, device=command.device)
+
+    def ready(addresses: Addresses) -> None:
+        document = {**asdict(addresses), "policy": served.name}
+        tell(
+            f"Serving {served.name}: {addresses.websocket} (openpi), {addresses.url}/v1/actions, page {addresses.url}/"
+        )
+        if addresses.zmq:
+            tell(f"ZeroMQ: {addresses.zmq}")
+        write(command.json, document)
+
+    served = load()
+    asyncio.run(Server(served, command.serve, load).serve(ready))
+
+
+def _compare(command: ServeCommand, folder: Path) -> None:
+    served = load_served(command.checkpoint, allow=command.allow, device=command.device)
+    with Bars() as bars:
+        found = replay(
+            served,
+            folder,
+            tolerance=command.tolerance,
+            progress=lambda done: bars.say("replay", 0.0, f"{done} requests"),
+        )
+    tell(
+        f"{found.requests} requests of {found.sessions} sessions, {found.guarded} left out (safety envelope): "
+        f"largest difference {found.largest:.3g}, {found.different} above {found.tolerance:g}"
+    )
+    write(command.json, asdict(found))
+    if not found.equal:
+        raise SystemExit(1)

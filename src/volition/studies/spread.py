@@ -1,0 +1,50 @@
+"""The same function over many tasks: in processes of this machine, or on a Ray cluster, unchanged."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, Literal, TypeVar
+
+import torch
+
+Engine = Literal["processes", "ray"]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def spread(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, engine: Engine = "processes"
+) -> Iterator[tuple[int, Result]]:
+    """(number of the task, its result), in the order in which they end. One thread a process.
+
+    jobs: how many at a time; 0 does one after the other here.
+    """
+    if engine == "ray":
+        yield from _on_ray(function, tasks)
+    elif jobs == 0:
+        yield from ((number, function(task)) for number, task in enumerate(tasks))
+    else:
+        context = multiprocessing.get_context("spawn")  # forking a process that has used threads may never return
+        with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            running = {pool.submit(function, task): number for number, task in enumerate(tasks)}
+            try:
+                for future in as_completed(running):
+                    yield running[future], future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _on_ray(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("--engine ray needs Ray: pip install 'volition[ray]', or take --engine processes") from error
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    remote: Any = ray.remote(function)
+    running = {remote.remote(task): number for number, task in enumerate(tasks)}
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        yield running.pop(done), ray.get(done)

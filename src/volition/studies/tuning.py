@@ -1,0 +1,92 @@
+"""Learning rates of every variant of a comparison found by Optuna, so that none is judged at another's.
+
+    variant --trials: short runs, by validation loss--> the variant with the best rates found
+
+The search is resumable: finished trials stand in tuning.json and are not run again. It sees the held-out episodes, as
+choosing any setting by validation does; closed-loop success is measured on starts that it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from volition.config import Experiment
+from volition.data.files import read_json, write_json
+from volition.studies.compare import HELD_OUT
+from volition.studies.training import run_training
+from volition.studies.vary import Variant
+from volition.training.metrics import read_metrics
+
+RATES = ("lr", "backbone_lr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    trials: int = 12
+    share: float = 0.25  # of the recipe's steps, for each trial
+    low: float = 1e-5  # of both learning rates, searched evenly in their logarithm
+    high: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if self.trials < 1 or not 0 < self.share <= 1 or not 0 < self.low < self.high:
+            raise ValueError(
+                f"trials={self.trials} must be at least 1, share={self.share} in 0..1, and low={self.low} "
+                f"above 0 and below high={self.high}"
+            )
+
+
+def tuned(variant: Variant, folder: Path, config: TuningConfig) -> Variant:
+    """The variant with the learning rates that had the lowest validation loss, as a row of the same name."""
+    best = min(search(variant.experiment, folder / variant.folder, config), key=lambda trial: trial["loss"])
+    return replace(variant, experiment=with_rates(variant.experiment, best["rates"]))
+
+
+def search(experiment: Experiment, folder: Path, config: TuningConfig) -> list[dict[str, Any]]:
+    """All trials: {"rates": {name: value}, "loss": validation loss}."""
+    optuna = _optuna()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    done = folder / "tuning.json"
+    trials: list[dict[str, Any]] = read_json(done) if done.exists() else []
+    space = {name: optuna.distributions.FloatDistribution(config.low, config.high, log=True) for name in RATES}
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=experiment.loop.seed + len(trials)))
+    for trial in trials:
+        study.add_trial(optuna.trial.create_trial(params=trial["rates"], distributions=space, value=trial["loss"]))
+    while len(trials) < config.trials:
+        asked = study.ask(space)
+        rates = {name: float(asked.params[name]) for name in RATES}
+        loss = try_out(with_rates(experiment, rates), folder / f"trial-{len(trials)}", config.share)
+        study.tell(asked, loss)
+        trials.append({"rates": rates, "loss": loss})
+        write_json(done, trials)
+    return trials
+
+
+def with_rates(experiment: Experiment, rates: Mapping[str, float]) -> Experiment:
+    optim = replace(experiment.loop.optim, lr=rates["lr"], backbone_lr=rates["backbone_lr"])
+    return replace(experiment, loop=replace(experiment.loop, optim=optim))
+
+
+def try_out(experiment: Experiment, folder: Path, share: float) -> float:
+    """Validation loss after a share of the steps; a run that diverges has the worst there is."""
+    every = experiment.loop.log_every
+    steps = max(every, round(experiment.loop.num_steps * share / every) * every)
+    loop = replace(experiment.loop, num_steps=steps, save_every=steps, keep_last=1, keep_best=0)
+    data = replace(experiment.data, held_out=experiment.data.held_out or HELD_OUT)
+    try:
+        run_training(replace(experiment, data=data, loop=loop), folder, resume=True)
+    except ValueError as error:
+        if "not finite" not in str(error):
+            raise
+        return 1e9
+    return float(read_metrics(folder / "metrics.jsonl")[-1]["validation_loss"])
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ValueError("--tune needs Optuna: pip install 'volition[tune]', or leave it out") from error
+    return optuna

@@ -1,0 +1,98 @@
+"""RoboActions through the safety envelope, and back into the numbers of an action space."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volition.contract import ActionSpace, Dimension, relative_arm_7d
+from volition.envs.desk.environment import HOLD_ACTION, DeskEnv
+from volition.records import Start
+from volition.robots import ActionParser, RoboAction
+from volition.robots.guard import RoboGuard, envelope_for, to_chunk
+from volition_client import Hold, SafetyLimits
+
+HZ = 30.0
+KEEP = Hold(HOLD_ACTION)
+
+
+def act(x: float = 0.0, rz: float = 0.0, gripper: float | None = 1.0, **more: float) -> RoboAction:
+    return RoboAction(translation=(x, 0.0, 0.0), rotation=(0.0, 0.0, rz), gripper=gripper, **more)
+
+
+def test_a_step_keeps_what_is_not_moved_and_is_slowed() -> None:
+    guard = RoboGuard(SafetyLimits(KEEP, speed=0.3), HZ)
+    safe, found = guard.step(act(x=0.02, confidence=0.7))
+    assert [one.kind for one in found] == ["speed"]
+    assert safe.translation == (pytest.approx(0.01), 0.0, 0.0)
+    assert (safe.gripper, safe.confidence) == (1.0, 0.7)
+    same = act(x=0.005, rz=0.01)
+    assert guard.step(same) == (same, ())
+
+
+def test_a_twist_is_the_guarded_steps() -> None:
+    guard = RoboGuard(SafetyLimits(Hold((0.0,) * 6), speed=0.3, turn_speed=0.5), HZ)
+    velocity, found = guard.twist(act(x=0.02, rz=0.1, gripper=None))
+    assert {one.kind for one in found} == {"speed", "turn_speed"}
+    assert velocity["linear"]["x"] == pytest.approx(0.3)
+    assert velocity["angular"]["z"] == pytest.approx(0.5)
+
+
+def test_a_trajectory_stays_in_the_box_and_a_hold_keeps_the_gripper() -> None:
+    guard = RoboGuard(SafetyLimits(KEEP, high=(0.05, *[None] * 5)), HZ)
+    safe, found = guard.trajectory([act(x=0.02, gripper=-1.0, prediction_horizon=4 - i) for i in range(4)], (0.0,) * 3)
+    assert sum(action.translation[0] for action in safe) == pytest.approx(0.05)
+    assert {one.kind for one in found} == {"workspace"}
+    assert [action.prediction_horizon for action in safe] == [4, 3, 2, 1]
+    held = guard.hold("watchdog", "nothing came")
+    assert (held.translation, held.gripper) == ((0.0,) * 3, -1.0)
+
+
+def test_a_gripper_is_there_or_it_is_not() -> None:
+    with pytest.raises(ValueError, match="7 numbers, so actions have a gripper"):
+        RoboGuard(SafetyLimits(KEEP), HZ).step(act(gripper=None))
+    with pytest.raises(ValueError, match="they have none"):
+        RoboGuard(SafetyLimits(Hold((0.0,) * 6)), HZ).step(act(gripper=1.0))
+
+
+@given(
+    st.lists(st.lists(st.floats(-1, 1), min_size=6, max_size=6), min_size=1, max_size=4), st.sampled_from([-1.0, 1.0])
+)
+@settings(max_examples=100, deadline=None)
+def test_to_chunk_is_the_inverse_of_the_parser(steps: list[list[float]], gripper: float) -> None:
+    space = relative_arm_7d()
+    chunk = np.array([[*step, gripper] for step in steps])
+    assert np.allclose(to_chunk(ActionParser(space=space).continuous(chunk), space), chunk, atol=1e-12)
+
+
+def test_a_motion_that_a_space_lacks_is_not_lost_silently() -> None:
+    base = ActionSpace(dimensions=(Dimension(name="x", unit="m"), Dimension(name="rz", unit="rad")))
+    assert to_chunk([act(x=0.2, rz=0.1, gripper=None)], base).tolist() == [[0.2, 0.1]]
+    with pytest.raises(ValueError, match="no y"):
+        to_chunk([RoboAction(translation=(0.0, 0.1, 0.0), rotation=(0.0,) * 3)], base)
+
+
+def test_an_envelope_for_a_spaces_numbers_knows_their_units() -> None:
+    envelope = envelope_for(relative_arm_7d(), SafetyLimits(KEEP, speed=0.3), HZ)
+    guarded = envelope.guard(np.array([1.0, 0, 0, 0, 0, 0, 1.0]))
+    assert guarded.action[0] == pytest.approx(0.3 / HZ / 0.02)
+    assert envelope.guard(np.array([0, 0, 0, 0, 0, math.nan, -1.0])).action.tolist() == [0, 0, 0, 0, 0, 0, 1.0]
+
+
+def test_the_desks_hold_lets_its_arm_stand_still() -> None:
+    env = DeskEnv()
+    env.reset(Start(seed=3, tasks=("open_drawer",), scene="A"))
+    env.begin("open_drawer")
+    limited = envelope_for(env.spec.action_space, SafetyLimits(KEEP), env.spec.control_hz)
+    for _ in range(10):
+        env.step(limited.guard(np.array([0.3, 0.2, -0.1, 0, 0, 0, 1.0])).action)
+    for _ in range(15):
+        env.step(limited.hold("watchdog", "test").action)
+    before = env.desk.robot_obs()[:3]
+    for _ in range(30):
+        env.step(limited.hold("watchdog", "test").action)
+    assert np.linalg.norm(env.desk.robot_obs()[:3] - before) < 1e-3

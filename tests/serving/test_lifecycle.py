@@ -1,0 +1,213 @@
+"""A server's life as a process and as its clients see it: drain, restart, resume, reload, record and replay."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.serving.process import Process, wait_until
+from tests.serving.robots import ROBOT, Recalling, expected, look, served
+from tests.serving.test_http import ask
+from volition.serving.config import ServeConfig
+from volition.serving.recording import read_records, recorded_files
+from volition.serving.replay import replay
+from volition.serving.server import background
+from volition.serving.sessions import SessionLimits
+from volition_client import Client, ConnectionLostError, ServerError
+
+
+def test_sigterm_answers_what_is_under_way_and_refuses_the_rest(tmp_path: Path) -> None:
+    server = Process(tmp_path, seconds=0.5)
+    answers: list[Any] = []
+    with Client(server.url, patience=60) as client:
+        thread = threading.Thread(target=lambda: answers.append(client.infer(look(1))))
+        thread.start()
+        time.sleep(0.2)
+        status, said = server.end(signal.SIGTERM)
+        thread.join()
+        assert status == 0, said
+        assert np.array_equal(answers[0]["actions"], expected([look(1)])[0])
+    with pytest.raises(ConnectionLostError, match="is the server running there"):
+        Client(server.url, patience=0.3)
+
+
+@pytest.mark.slow
+def test_a_killed_and_restarted_server_gets_its_clients_back(tmp_path: Path) -> None:
+    first = Process(tmp_path)
+    with Client(first.url, patience=60) as client:
+        messages = [look(1), look(2)]
+        client.infer(messages[0])
+        first.end(signal.SIGKILL)
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(client.infer(messages[1])))
+        thread.start()  # it knocks while nobody is there
+        second = Process(tmp_path, port=first.port)
+        thread.join()
+        assert np.array_equal(answers[0]["actions"], expected(messages[1:])[0])
+        assert answers[0]["fresh"]
+        assert (client.reconnects, client.fresh_starts) == (1, 1)
+    assert second.end(signal.SIGTERM)[0] == 0
+
+
+def test_a_lost_connection_is_resumed_where_the_policy_was() -> None:
+    with background(served(), ServeConfig(port=0)) as running, Client(running.addresses.websocket) as client:
+        messages = [look(seed) for seed in range(3)]
+        answers = [client.infer(messages[0])["actions"]]
+        for message in messages[1:]:
+            client._drop()  # as a broken network does
+            wait_until(lambda: not any(s.connected for s in running.server.service.sessions))
+            answers.append(client.infer(message)["actions"])
+        assert all(np.array_equal(a, b) for a, b in zip(answers, expected(messages)))
+        assert (client.reconnects, client.fresh_starts) == (2, 0)
+
+
+def test_a_repeated_request_takes_no_second_step() -> None:
+    with background(served(), ServeConfig(port=0)) as running, Client(running.addresses.websocket) as client:
+        messages = [look(1), look(2)]
+        first = client.infer(messages[0])
+        client._number -= 1  # its answer was lost on the way, so it is asked again
+        assert np.array_equal(client.infer(messages[0])["actions"], first["actions"])
+        assert np.array_equal(client.infer(messages[1])["actions"], expected(messages)[1])
+
+
+def test_a_session_that_was_left_for_too_long_is_forgotten() -> None:
+    limits = SessionLimits(grace_seconds=0.05)
+    with (
+        background(served(), ServeConfig(port=0, sessions=limits)) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        client.infer(look(1))
+        client._drop()
+        time.sleep(0.3)
+        running.run(lambda: expire(running))
+        assert client.infer(look(1))["fresh"]
+        assert client.fresh_starts == 1
+        client.reset()
+        assert client.infer(look(1))["fresh"]
+
+
+async def expire(running: Any) -> None:
+    running.server.service.sessions.expire()
+
+
+def test_a_reload_lets_sessions_go_on_and_is_refused_for_another_contract() -> None:
+    loaded = [served(Recalling(gain=2.0), name="test/step_2")]
+    with (
+        background(served(), ServeConfig(port=0), load=lambda: loaded[0]) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        url = f"{running.addresses.url}/v1/reload"
+        messages = [look(1), look(2), look(3), look(4)]
+        client.infer(messages[0])
+        assert ask(url, {}) == (200, {"policy": "test/step_2"})
+        answer = client.infer(messages[1])
+        assert np.allclose(answer["actions"], 2 * expected(messages)[1])
+        assert (answer["policy"], answer["fresh"]) == ("test/step_2", False)
+        loaded[0] = served(contract=replace(ROBOT, control_hz=10.0))
+        status, refused = ask(url, {})
+        assert (status, refused["error"]["type"]) == (409, "conflict")
+        assert "control_hz: 30.0 != 10.0" in refused["error"]["message"]
+        assert np.allclose(client.infer(messages[2])["actions"], 2 * expected(messages)[2])
+        loaded[0] = served(memory="another head", name="test/step_3")
+        assert ask(url, {})[0] == 200
+        answer = client.infer(messages[3])
+        assert answer["fresh"]
+        assert np.array_equal(answer["actions"], expected(messages[3:])[0])
+
+
+def test_sighup_reloads_a_process(tmp_path: Path) -> None:
+    server = Process(tmp_path)
+    with Client(server.url) as client:
+        client.infer(look(1))
+        server.process.send_signal(signal.SIGHUP)
+        reloaded = f"http://127.0.0.1:{server.port}/metrics"
+        wait_until(lambda: b'volition_reloads_total{outcome="done"} 1' in ask(reloaded)[1])
+        assert not client.infer(look(1))["fresh"]
+    assert server.end(signal.SIGTERM)[0] == 0
+
+
+def test_a_reload_under_fire_loses_nothing() -> None:
+    wanted = [look(seed) for seed in range(60)]
+    answers: list[np.ndarray] = []
+    with (
+        background(served(Recalling(seconds=0.002)), ServeConfig(port=0), load=served) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        thread = threading.Thread(target=lambda: answers.extend(client.infer(m)["actions"] for m in wanted))
+        thread.start()
+        for _ in range(5):
+            running.run(running.server.service.reload)
+        thread.join()
+    assert all(np.array_equal(a, b) for a, b in zip(answers, expected(wanted), strict=True))
+
+
+def test_everything_is_recorded_and_replays_to_the_bit(tmp_path: Path) -> None:
+    config = ServeConfig(port=0, record=tmp_path / "requests")
+    with (
+        background(served(), config) as running,
+        Client(running.addresses.websocket) as one,
+        Client(running.addresses.websocket) as two,
+    ):
+        for seed in range(6):
+            one.infer(look(seed))
+            two.infer(look(100 + seed, "close it" if seed > 3 else "open it"))
+        with pytest.raises(ServerError):
+            one.infer({"prompt": "nothing to see"})
+    records = list(read_records(config.record or tmp_path))
+    assert len(records) == 12
+    assert [record.fresh for record in records].count(True) == 3
+    found = replay(served(), tmp_path / "requests", tolerance=0.0)
+    assert (found.requests, found.sessions, found.largest) == (12, 2, 0.0)
+    assert found.equal
+    other = replay(served(Recalling(gain=1.5)), tmp_path / "requests", tolerance=1e-5)
+    assert other.different == 12
+
+
+def test_a_torn_recording_costs_its_last_record_and_a_damaged_one_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        background(served(), ServeConfig(port=0, record=tmp_path)) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        for seed in range(3):
+            client.infer(look(seed))
+    (path,) = recorded_files(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    with caplog.at_level(logging.WARNING):
+        assert len(list(read_records(tmp_path))) == 2
+    assert "ends within a record" in caplog.text
+    path.write_bytes(whole[:4] + b"\xc1" + whole[5:])
+    with pytest.raises(ValueError, match="is damaged after"):
+        list(read_records(tmp_path))
+    with pytest.raises(ValueError, match="has no requests"):
+        list(read_records(tmp_path / "empty"))
+
+
+def test_a_server_goes_on_after_what_a_folder_holds(tmp_path: Path) -> None:
+    for _ in range(2):
+        with (
+            background(served(), ServeConfig(port=0, record=tmp_path)) as running,
+            Client(running.addresses.websocket) as client,
+        ):
+            client.infer(look(1))
+    assert len(recorded_files(tmp_path)) == 2
+    assert len(list(read_records(tmp_path))) == 2
+
+
+def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind() -> None:
+    with background(served(), ServeConfig(port=0)) as running:
+        port = int(running.addresses.url.rpartition(":")[2])
+        before = threading.active_count()
+        with pytest.raises(ValueError, match="name another --port"), background(served(), ServeConfig(port=port)):
+            pass
+        wait_until(lambda: threading.active_count() <= before)

@@ -1,0 +1,130 @@
+"""`volition plan`: what it counts is there, what it predicts holds, and what it picks fits."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_cli import volition
+from tests.tiny import SMALL
+from volition.backbones import TinyPaliGemma
+from volition.config import Experiment
+from volition.heads import MLPHeadConfig
+from volition.studies.audit import data_of
+from volition.studies.footprint import Footprint, LiveMemory, measure
+from volition.studies.planning import MARGIN, MENU, chosen, fit, in_four_bits, parse_bytes, plan
+from volition.training.freeze import TrainableConfig
+from volition.training.lora import LoRAConfig
+from volition.training.train import LoopConfig
+
+EXPERIMENT = Experiment(
+    backbone=TinyPaliGemma(**SMALL),
+    head=MLPHeadConfig(hidden=16),
+    loop=LoopConfig(num_steps=4, batch_size=8, log_every=2, save_every=2),
+)
+FOOTPRINT = Footprint(
+    weight_bytes=1000,
+    state_bytes=2000,
+    window_bytes=500.0,
+    other_bytes=300.0,
+    window_seconds=0.1,
+    step_seconds=0.5,
+    window_flops=1e6,
+    trained=250,
+)
+
+
+def test_live_memory_counts_what_is_there_and_no_more() -> None:
+    with LiveMemory() as live:
+        a = torch.zeros(1000)  # 4 kB
+        b = a.view(10, 100)  # the same memory
+        a.add_(1)
+        c = a + b.flatten()
+        assert live.now == 8000
+        del c
+        assert live.now == 4000
+        torch.zeros(500)
+        assert (live.now, live.peak) == (4000, 8000)
+
+
+def test_memory_grows_with_windows_in_a_straight_line() -> None:
+    """What one and two windows tell of four."""
+    experiment, episodes, robot, _ = data_of(EXPERIMENT)
+    few, many = (measure(experiment, episodes, robot, windows=pair) for pair in ((1, 2), (3, 4)))
+    assert few.bytes_of(4) == pytest.approx(many.bytes_of(4), rel=0.05)
+    trained = sum(p.numel() for p in EXPERIMENT.build(robot).parameters())
+    assert few.trained == trained
+    assert few.weight_bytes == 4 * trained
+    assert few.state_bytes == pytest.approx(8 * trained, rel=0.01)  # two moments
+    assert few.window_flops == pytest.approx(many.window_flops, rel=0.01)
+    assert few.window_flops > 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "part", "accumulate"),
+    [(7301 / MARGIN, 8, 1), (7200 / MARGIN, 4, 2), (3801 / MARGIN, 1, 8), (3000, 0, 8)],
+)
+def test_the_largest_part_that_fits_is_taken(budget: float, part: int, accumulate: int) -> None:
+    found = fit(MENU[0], FOOTPRINT, batch_size=8, budget=budget, base=0.0)
+    assert (found.part, found.accumulate) == (part, accumulate)
+    if part:
+        assert found.peak_bytes <= MARGIN * budget
+    assert found.seconds == pytest.approx(0.5 + 8 * 0.1)
+
+
+def test_four_bits_shrink_the_frozen_weights_alone() -> None:
+    small = in_four_bits(replace(FOOTPRINT, weight_bytes=1_001_000), EXPERIMENT)
+    assert small.weight_bytes == pytest.approx(1000 + 1_000_000 * (0.5 + 4 / 64) / 4, abs=2)
+
+
+def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
+    train = TrainableConfig(lora=LoRAConfig(rank=2))  # beside 32 numbers, 64 are not few
+    deep = TinyPaliGemma(**SMALL | {"vision_layers": 4, "text_layers": 4})  # one layer recomputed saves nothing
+    narrow = replace(EXPERIMENT, backbone=deep, train=train)
+    plans, source = plan(narrow, 1e12, on_gpu=True)
+    assert "noise" in source
+    assert [one.settings for one in plans] == list(MENU)
+    best = chosen(plans)
+    assert best is not None
+    assert (best.settings, best.flags) == (MENU[0], [])
+    by_name = {one.settings.name: one.footprint for one in plans}
+    assert by_name["LoRA"].trained < 0.6 * by_name["all weights"].trained
+    assert by_name["all weights, all layers recomputed"].window_bytes < 0.8 * by_name["all weights"].window_bytes
+    assert chosen([replace(one, part=0) for one in plans]) is None
+
+
+@pytest.mark.parametrize(("text", "size"), [("24GB", 24e9), ("16 GiB", 16 * 2**30), ("900mb", 9e8), ("1.5G", 1.5e9)])
+def test_sizes(text: str, size: float) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["24", "GB", "x24GB", ""])
+def test_sizes_without_sense(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 24GB"):
+        parse_bytes(text)
+
+
+@pytest.mark.slow
+def test_the_command_says_what_to_type(tmp_path: Path, capsys: Any) -> None:
+    flags = (
+        "--backbone.width",
+        32,
+        "--backbone.num-heads",
+        2,
+        "--backbone.text-layers",
+        1,
+        "--backbone.vision-layers",
+        1,
+    )
+    flags = (*flags, "--backbone.weights", "", "--head.hidden", 16, "--data.path", "nowhere", "--loop.batch-size", 4)
+    assert volition("plan", "smoke", "--gpu", "8GB", "--json", tmp_path / "plan.json", *flags) == 0
+    said = capsys.readouterr().out
+    assert "volition train smoke --device cuda" in said
+    assert json.loads((tmp_path / "plan.json").read_text())["chosen"] == "all weights"
+    assert volition("plan", "smoke", "--gpu", "610MB", *flags) == 1
+    assert "nothing fits into 610MB" in capsys.readouterr().out
+    assert volition("plan", "smoke", *flags) == 2
+    assert "--gpu 24GB, or --cpu 16GB" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""What the table of probes says of policies whose habits are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.evaluation.worlds import Lazy, RestlessConfig, Seeker, WatchedConfig
+from tests.toy import SPEC, Toy
+from volition.config import Contract, DataConfig, Experiment, WindowConfig
+from volition.data.transforms import BlackOut, Chain, Deafen
+from volition.records import Start
+from volition.studies import eval_subject, probing
+from volition.studies.eval_config import EvalConfig
+from volition.studies.eval_subject import Subject
+from volition.studies.eval_text import lines
+from volition.studies.training import make_transforms
+
+Config = EvalConfig[Any]
+
+
+def subject(actor: Seeker, path: Path, *transforms: Any) -> Subject:
+    """An actor in a checkpoint's place: it has cameras, and was trained with these transforms."""
+    actor.collator = SimpleNamespace(cameras=("base",))  # type: ignore[attr-defined]
+    contract = Contract(robot=SPEC, window=WindowConfig(num_obs_steps=1), transforms=Chain(transforms=transforms))
+    return Subject(path=path, policy=actor, contract=contract)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setattr(eval_subject, "checkpoint_hash", lambda path: str(path))
+    monkeypatch.setattr(eval_subject, "run_folder", lambda path: tmp_path / path)
+    return EvalConfig(
+        checkpoint=Path("x"), environment=WatchedConfig(), env="toy", probes=True, starts=6, workers=0, max_steps=20
+    )
+
+
+def quiet(phase: str, share: float, text: str) -> None:
+    pass
+
+
+def test_a_policy_that_looks_and_listens(config: Config) -> None:
+    found = probing.probe(config, subject(Seeker(horizon=6), Path("seeker")), config.environment, quiet)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == [
+        "undisturbed", "nothing said", "base camera black", "noisy pictures", "darker pictures", "brighter pictures",
+        "pictures shifted by 5 %", "noisy actions", "actions 2 steps late",
+    ]  # fmt: skip
+    assert rows["undisturbed"]["success_rate"] == 1.0
+    assert rows["base camera black"]["success_rate"] == 0.0
+    assert rows["base camera black"]["change"]["difference"] == -1.0
+    assert found["swap"]["commanded_rate"] == 1.0
+    assert found["swap"]["original_rate"] == 0.0
+    assert "it uses the base camera: -100 points without" in found["uses"]
+    assert any(sentence.startswith("it uses the instruction: -50 points") for sentence in found["uses"])
+    # Told nothing, it goes to the blue square: that task shows nothing of listening.
+    assert [(row["task"], row["needs_no"]) for row in found["prove_nothing"]] == [("reach_blue", "listening")]
+    assert found["tasks"]["reach_red"]["nothing said"]["success_rate"] == 0.0
+    text = "\n".join(lines({"probes": found}))
+    assert "base camera black" in text
+    assert "reach_blue needs no listening" in text
+
+
+def test_twins_are_rows_and_say_what_proves_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    twins = {
+        "blind": subject(Lazy(horizon=6), Path("blind"), BlackOut()),
+        "deaf": subject(Seeker(horizon=6, deaf=True), Path("deaf"), Deafen()),
+    }
+    monkeypatch.setattr(Subject, "load", lambda path, config: twins[path.name])
+    config = replace(config, blind_twin=Path("blind"), deaf_twin=Path("deaf"))
+    found = probing.probe(config, subject(Seeker(horizon=6), Path("seeker")), config.environment, quiet)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert (rows["blind twin"]["success_rate"], rows["deaf twin"]["success_rate"]) == (0.0, 0.5)
+    assert [(row["task"], row["shown_by"]) for row in found["prove_nothing"]] == [("reach_red", "deaf twin")]
+    with pytest.raises(ValueError, match=r"deaf is no blind twin: train one with the same recipe and --data\.blind"):
+        probing.probe(replace(config, blind_twin=Path("deaf")), subject(Seeker(), Path("s")), config.environment, quiet)
+
+
+def test_a_deaf_twin_is_trained_without_words_and_says_so(tmp_path: Path) -> None:
+    recipe = Experiment(
+        data=DataConfig(cameras=("base",), deaf=True), window=WindowConfig(num_obs_steps=1, obs_stride=5)
+    )
+    transforms = make_transforms(recipe, (), SPEC)
+    collator = recipe.build(SPEC, transforms, pretrained=False).collator
+    env = Toy()
+    env.reset(Start(3, ("reach_red",)))
+    one, other = (collator.batch([env.observe(text)]).inputs for text in ("go to the red square", "stop"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert subject(Seeker(), tmp_path, *transforms.transforms).senses() == (True, False)
+
+
+def test_what_an_environment_cannot_say_leaves_its_row_empty(config: Config) -> None:
+    config = replace(config, environment=RestlessConfig(), workers=1, starts=1)
+    found = probing.probe(config, subject(Lazy(horizon=6), Path("lazy")), config.environment, quiet)
+    empty = [row for row in found["rows"] if "error" in row]
+    assert [row["name"] for row in empty] == ["actions 2 steps late"]
+    assert "a method `rest() -> action`" in empty[0]["error"]
+    assert found["swap"] is None
+    text = "\n".join(lines({"probes": found}))
+    assert "could not be tried: ValueError: to delay actions" in text
+    assert "whether it does what it is told could not be tried" in text
