@@ -23,6 +23,7 @@ from volition.config import Experiment, dump
 from volition.contract import RobotSpec
 from volition.data.files import read_json, write_json
 from volition.data.split import split_episodes
+from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.offline import offline_metrics
 from volition.evaluation.rollout import RolloutConfig, evaluate
@@ -213,7 +214,7 @@ def act_out(policy: Policy, experiment: Experiment, config: CompareConfig) -> li
     trials = task_trials(tasks, num_starts=config.starts, first_seed=FIRST_START, scenes=env.scenes)
     slots = min(env.slots_per_worker, len(trials))
     rollout = RolloutConfig(
-        replan_steps=experiment.window.replan_steps,
+        chunking=Execute(steps=experiment.window.replan_steps),
         max_steps=config.max_steps or env.max_steps,
         num_workers=0,  # runs stand side by side already
         slots_per_worker=slots,
