@@ -140,7 +140,7 @@ def test_misuse_is_refused_with_what_to_do() -> None:
 def test_a_recording_of_mobile_vla_speaks_the_same_language_and_is_still_not_taken_for_this_robot(
     tmp_path: Path,
 ) -> None:
-    """Names, units, frame and rotation agree; camera, rate, ranges and state do not: it says so and converts nothing."""
+    """Names, units, frame and rotation agree; camera, rate, ranges and state do not: it says so, converts nothing."""
     theirs = load_spec(mobile.make(tmp_path))
     with pytest.raises(ValueError, match="control_hz") as caught:
         MobileConfig().fit(theirs)
