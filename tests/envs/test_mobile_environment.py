@@ -16,7 +16,7 @@ from volition.data.open import load_episodes, load_spec
 from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
 from volition.envs.mobile.environment import ASKEW, MobileConfig, MobileEnv, draw
-from volition.envs.mobile.tasks import TASKS
+from volition.envs.mobile.tasks import REACHED, TASKS
 from volition.records import Start
 from volition.studies.recording import record_env
 
@@ -81,14 +81,26 @@ def test_measures_tell_the_way_and_what_was_hit(env: MobileEnv) -> None:
     env.begin(task)
     assert drive(env, task)
     good = env.measures()
-    assert good["collisions"] == 0
-    assert good["path_length"] == pytest.approx(good["path_ratio"] * good["shortest_length"])
+    assert not good["collided"]
+    assert 1.0 < good["path_ratio"] < 1.3
+    assert 0.28 < good["distance"] < REACHED
     env.reset(Start(0, (task,), "A"))
     env.begin(task)
     done = [env.step(np.array([0.5, 0.0])) for _ in range(60)]  # straight on, whatever stands there
     assert not any(done)
-    assert env.measures()["collisions"] >= 1
-    assert env.measures()["shortest_length"] == good["shortest_length"]
+    bad = env.measures()
+    assert bad["collided"]
+    assert bad["distance"] > REACHED
+    assert bad["path_length"] / bad["path_ratio"] == pytest.approx(good["path_length"] / good["path_ratio"])
+
+
+def test_where_nothing_can_be_measured_nothing_is_told(env: MobileEnv) -> None:
+    env.reset(Start(0, ("right_then_right",), "A"))
+    (kind,) = [thing.kind for thing in env.mobile.state.things]
+    env.begin(f"left_to_{kind}")  # two boxes stand there, so it cannot be done
+    assert set(env.measures()) == {"collided", "path_length", "distance"}
+    env.begin(f"left_to_{'red_cup' if kind != 'red_cup' else 'red_cone'}")
+    assert set(env.measures()) == {"collided", "path_length"}
 
 
 def test_neither_another_starts_actions_nor_another_order_does_it(env: MobileEnv) -> None:

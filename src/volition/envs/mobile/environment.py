@@ -25,8 +25,8 @@ from volition.envs.mobile.expert import DemonstrationConfig
 from volition.envs.mobile.film import draw_film
 from volition.envs.mobile.mobile import DEFAULT_IMAGE_SIZES, Mobile
 from volition.envs.mobile.scene import CAMERAS, CONTROL_HZ
-from volition.envs.mobile.state import SCENES, MobileState
-from volition.envs.mobile.tasks import REACHED, TASKS, Course, order_of, wanted
+from volition.envs.mobile.state import SCENES, MobileState, Snapshot
+from volition.envs.mobile.tasks import REACHED, TASKS, Course, Order, order_of, wanted
 from volition.envs.mobile.ways import gates, length, taut
 from volition.records import Observation, Start
 
@@ -129,8 +129,21 @@ def draw(start: Start, config: MobileConfig) -> MobileState:
     return starts.sample(orders[0], scene, rng, ASKEW[config.space])
 
 
+def shortest_way(order: Order, moment: Snapshot) -> float | None:
+    """Metres that a robot two centimetres clear of the boxes must drive to be at its thing.
+
+    None where the order cannot be carried out, or the robot is there.
+    """
+    thing = wanted(order, moment.things)
+    if thing is None or len(order.sides) != len(moment.boxes):
+        return None
+    way = taut(moment.robot.place, thing.place, gates(moment.boxes, order.sides, expert.LEAST))
+    shortest = length(way) - REACHED
+    return shortest if shortest > 0 else None
+
+
 class MobileEnv:
-    """Implements `records.Env`, `records.Demonstrator` and `evaluation.Watcher`."""
+    """Implements `records.Demonstrator`, and `Watcher`, `Measuring` and `Resting` of `evaluation.episodes`."""
 
     def __init__(self, config: MobileConfig | None = None) -> None:
         self.config = config or MobileConfig()
@@ -140,7 +153,7 @@ class MobileEnv:
         self._course: Course | None = None
         self._achieved: set[str] = set()
         self._trail: list[tuple[float, float]] = []
-        self._shortest = 0.0
+        self._shortest: float | None = None
 
     @property
     def spec(self) -> RobotSpec:
@@ -162,13 +175,7 @@ class MobileEnv:
         order = order_of(task)
         moment = self.mobile.snapshot()
         self._task, self._course, self._achieved = task, Course(moment), set()
-        thing = wanted(order, moment.things)
-        ways = (
-            []
-            if thing is None or len(order.sides) != len(moment.boxes)
-            else [taut(moment.robot.place, thing.place, gates(moment.boxes, order.sides, expert.LEAST))]
-        )
-        self._shortest = length(ways[0]) - REACHED if ways else float("nan")
+        self._shortest = shortest_way(order, moment)
 
     def observe(self, instruction: str) -> Observation:
         """Cameras now, uint8[1, height, width, 3]; state float32[1, S]: wheel speeds (rad/s) and the last action."""
@@ -178,7 +185,7 @@ class MobileEnv:
 
     def step(self, action: np.ndarray) -> bool:
         """Drive for 1/10 s, float[2] or float[3]; whether the begun task is done now. ValueError for a bad action."""
-        course = self._begun()
+        course, task = self._begun()
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (self._dim,) or not np.isfinite(action).all():
             names = ", ".join(dimension.name for dimension in self.spec.action_space.dimensions)
@@ -189,21 +196,29 @@ class MobileEnv:
         self._trail.append((course.now.robot.x, course.now.robot.y))
         done_now = course.done()
         self._achieved |= done_now
-        return self._task in done_now
+        return task in done_now
 
     def achieved(self) -> frozenset[str]:
         """All tasks that were done at some step since `begin`, the begun one or not."""
         return frozenset(self._achieved)
 
-    def measures(self) -> dict[str, float]:
-        """Of the begun task so far: metres driven, metres of the shortest way, their ratio, and contacts that began."""
-        course = self._begun()
-        return {
-            "path_length": course.length,
-            "shortest_length": self._shortest,
-            "path_ratio": course.length / self._shortest,
-            "collisions": float(course.collisions),
-        }
+    def rest(self) -> np.ndarray:
+        """float32[A]: to stand still."""
+        return np.zeros(self._dim, np.float32)
+
+    def measures(self) -> dict[str, float | bool]:
+        """Of the begun task so far: whether it ran into something, metres driven, metres between robot and thing.
+
+        `path_ratio`: of the way driven to the shortest one, where there is one.
+        """
+        course, task = self._begun()
+        found: dict[str, float | bool] = {"collided": course.collided, "path_length": course.length}
+        if self._shortest is not None:
+            found["path_ratio"] = course.length / self._shortest
+        thing = wanted(order_of(task), course.now.things)
+        if thing is not None:
+            found["distance"] = float(np.linalg.norm(thing.place - course.now.robot.place))
+        return found
 
     def instructions(self, task: str, split: str) -> tuple[str, ...]:
         return language.instructions(task, split)
@@ -231,7 +246,7 @@ class MobileEnv:
         course = self._course or Course(self.mobile.snapshot())
         return expert.label(course, order, turns=self._dim == 3)
 
-    def _begun(self) -> Course:
-        if self._course is None:
+    def _begun(self) -> tuple[Course, str]:
+        if self._course is None or self._task is None:
             raise ValueError("a task must have begun before a step is judged: call begin(task) after reset(start)")
-        return self._course
+        return self._course, self._task

@@ -67,7 +67,7 @@ class Course:
 
     def __init__(self, start: Snapshot) -> None:
         self.length = 0.0  # metres driven
-        self.collisions = 0  # contacts that began
+        self.collided = False
         # Radians from each box to the robot, counted on through full turns: near pi while the robot is before it.
         self.bearings = bearings(start) % (2 * math.pi)
         self.now, self._first = start, self.bearings
@@ -76,7 +76,7 @@ class Course:
         """Note the next moment; to be called after every step."""
         last, self.now = self.now, now
         self.length += math.hypot(now.robot.x - last.robot.x, now.robot.y - last.robot.y)
-        self.collisions += len(now.touches - last.touches)
+        self.collided |= bool(now.touches - last.touches)
         change = bearings(now) - self.bearings
         self.bearings = self.bearings + (change + math.pi) % (2 * math.pi) - math.pi
 
@@ -90,7 +90,7 @@ class Course:
     def done(self) -> frozenset[str]:
         """All tasks that are done at this moment: one at most."""
         now = self.now
-        if self.collisions or now.speed > STANDING:
+        if self.collided or now.speed > STANDING:
             return frozenset()
         sides = [self.side(box) for box in range(len(now.boxes))]
         at = [t for t in now.things if math.hypot(t.x - now.robot.x, t.y - now.robot.y) < REACHED]
