@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.envs.mobile.environment import MobileConfig, Space
 from volition.records import Env, Observation, Start
 
 
@@ -45,8 +47,21 @@ def calvin() -> Case:
     return Case(config=config, shown=("open_drawer", "turn_on_led", "lift_blue_block_table"), known=6)
 
 
+def mobile(space: Space) -> Case:
+    shown = ("left_to_red_cup", "right_then_left")
+    return Case(
+        config=MobileConfig(space=space, image_sizes={"front": (24, 40), "rear": (20, 20)}), shown=shown, known=4
+    )
+
+
 # name -> what makes the case; it calls `pytest.skip` with the reason where the simulator is not here
-CASES: dict[str, Callable[[], Case]] = {"toy": toy, "desk": desk, "calvin": calvin}
+CASES: dict[str, Callable[[], Case]] = {
+    "toy": toy,
+    "desk": desk,
+    "calvin": calvin,
+    "mobile": partial(mobile, "2d"),
+    "mobile_3d": partial(mobile, "3d"),
+}
 
 
 def first_start(case: Case, seed: int = 3, number: int = 0) -> Start:

@@ -175,7 +175,7 @@ def test_the_check_sees_every_way_to_import(source: str, module: str) -> None:
 @pytest.mark.parametrize(
     ("source", "module"),
     [
-        ("from . import gl", "volition.envs.desk.scene"),
+        ("from . import gl", "volition.envs.render"),
         ("import json\nfrom volition.data.transforms import Chain", "volition.policy"),
         ("from volition.records import Start", "volition.envs.desk.starts"),
     ],

@@ -13,6 +13,7 @@ from volition.names import locate, suggest
 ENVIRONMENTS: dict[str, str] = {
     "desk": "volition.envs.desk.environment:DeskConfig",
     "calvin": "volition.envs.calvin.config:CalvinSimConfig",
+    "mobile": "volition.envs.mobile.environment:MobileConfig",
 }
 
 

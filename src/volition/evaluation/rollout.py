@@ -229,6 +229,7 @@ class _Rollout:
             num_steps=len(running.actions),
             num_calls=running.calls,
             achieved=moment.achieved,
+            measures=moment.measures,
             actions=np.stack(running.actions),
         )
         running.attempts.append(attempt)

@@ -30,6 +30,7 @@ def scored(score: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _chains(score) if "average_length" in score else _tasks(score)
     yield from _weakest(score["tasks"])
+    yield from _measures(score.get("measures", {}))
     if "against" in score:
         yield from _against(score["against"])
     yield from _troubles(score)
@@ -81,6 +82,19 @@ def _weakest(tasks: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {name:28} {percent(row['success_rate'], row['success_interval'])}, {count(row)} times"
     if len(weak) > WEAKEST:
         yield f"  ... and {len(weak) - WEAKEST} more tasks that sometimes fail"
+
+
+def _measures(measures: Mapping[str, Any]) -> Iterator[str]:
+    if measures:
+        yield f"  {'':28} {'all attempts':28} where it succeeded"
+    for name, row in measures.items():
+        good = row["of_successes"]
+        yield f"  {name:28} {_measured(row):28} {_measured(good) if good else '-'}"
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{row['mean']:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _against(found: Mapping[str, Any]) -> Iterator[str]:
