@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,8 +52,9 @@ def _limit(score: Mapping[str, Any]) -> str:
 
 
 def percent(rate: float, interval: Sequence[float]) -> str:
-    """'94 % (91 to 97)'"""
-    return f"{rate:.0%} ({interval[0]:.0%} to {interval[1]:.0%})".replace("%", " %")
+    """'94 % (91 to 97)', the interval rounded outwards."""
+    low, high = math.floor(100 * interval[0] + 1e-9), math.ceil(100 * interval[1] - 1e-9)
+    return f"{100 * rate:.0f} % ({low} to {high})"
 
 
 def _chains(score: Mapping[str, Any]) -> Iterator[str]:
