@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +24,9 @@ Config = EvalConfig[Any]
 
 
 def subject(actor: Seeker, path: Path, *transforms: Any) -> Subject:
-    """An actor in a checkpoint's place: it has cameras, and was trained with these transforms."""
-    actor.collator = SimpleNamespace(cameras=("base",))  # type: ignore[attr-defined]
+    """An actor in a checkpoint's place, trained with these transforms."""
     contract = Contract(robot=SPEC, window=WindowConfig(num_obs_steps=1), transforms=Chain(transforms=transforms))
-    return Subject(path=path, policy=actor, contract=contract)  # type: ignore[arg-type]
+    return Subject(path=path, policy=actor, contract=contract, cameras=("base",))
 
 
 @pytest.fixture

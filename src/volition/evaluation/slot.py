@@ -42,11 +42,12 @@ class Play:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Repeat the actions of every attempt, one float[n, A] each."""
+    """Repeat the actions of every attempt, one float[n, A] each, and film from command `since` on."""
 
     trial: Trial
     actions: tuple[np.ndarray, ...]
     every: int
+    since: int = 0
 
     def __str__(self) -> str:
         return f"the replay of '{self.trial}'"
@@ -74,6 +75,7 @@ class Film:
 
     frames: np.ndarray
     success: bool
+    first: Observation  # what the policy saw when it was given the first command that is filmed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,18 +121,22 @@ class Slot:
         return self._moment(num_executed, success=success, last=success or request.last)
 
     def _replay(self, request: Replay) -> Film:
-        frames, success, step = [], False, 0
+        frames, success, step, first = [], False, 0, None
         self._env.reset(request.trial.start)
-        for command, actions in zip(request.trial.commands, request.actions):
+        for index, (command, actions) in enumerate(zip(request.trial.commands, request.actions)):
             self._take(command)
             success = False
+            if index == request.since:
+                first = self._env.observe(self._instruction)
             for action in actions:
-                if step % request.every == 0:
-                    frames.append(self._env.frame())
+                if first is not None:
+                    if step % request.every == 0:
+                        frames.append(self._env.frame())
+                    step += 1
                 success = self._env.step(action)
-                step += 1
+        assert first is not None, f"{request} has no command {request.since + 1} to film from"
         frames.append(self._env.frame())
-        return Film(frames=np.stack(frames), success=success)
+        return Film(frames=np.stack(frames), success=success, first=first)
 
     def _take(self, command: Command) -> None:
         wordings = self._env.instructions(command.task, command.split)

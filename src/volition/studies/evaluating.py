@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from volition.evaluation.chain import chain_trials
 from volition.evaluation.offline import offline_metrics
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_config import EvalConfig
-from volition.studies.eval_run import Plan, Say
+from volition.studies.eval_report import About, evaluation_report
+from volition.studies.eval_run import Done, Plan, Say
 from volition.studies.eval_score import difference, document_of
 from volition.studies.eval_subject import Subject, make_plan, perform
 from volition.studies.probing import probe
+from volition.studies.report import write_report
+from volition.studies.report_parts import NextCommand
 from volition.studies.timing import timing
 
 
@@ -48,8 +51,29 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
         document = document_of(ran[0])
         if len(ran) == 2 and all(done.complete for done in ran):
             document["against"] = {"checkpoint": str(config.against), **difference(ran[0], ran[1])}
+        if config.report and ran[0].complete:
+            say(found[0][key].name, 1.0, "filming for the report")
+            document["report"] = str(_report(config, subjects[0], found[0][key], ran[0], document))
         score |= {key: document} if key else document
     return score
+
+
+def _report(config: EvalConfig[Any], subject: Subject, plan: Plan, done: Done, score: Mapping[str, Any]) -> Path:
+    again = f"volition eval {config.checkpoint} --env {config.env}"
+    chosen = next(f"--{n} {c}" for n in ("chains", "resampled", "starts") if (c := getattr(config, n)))
+    about = About(
+        policy=subject.name,
+        env_name=config.env,
+        env=plan.env,
+        data=subject.data(config.allow),
+        commands=(
+            NextCommand(line=f"{again} --probes", what="what does it use? Every sense and action disturbed"),
+            NextCommand(line=f"{again} {chosen} --against OTHER", what="is it better than another checkpoint?"),
+        ),
+        films=config.films,
+        workers=max(1, min(config.workers, config.films)),
+    )
+    return write_report(evaluation_report(done, score, about), done.folder)
 
 
 def plans(config: EvalConfig[Any], subject: Subject, env: EnvConfig) -> dict[str, Plan]:
