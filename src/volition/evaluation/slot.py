@@ -3,6 +3,7 @@
 Begin -> Moment      stand as the trial says (or go on, in a chain), take the command, look
 Play  -> Moment      execute actions, stop at success, look only if more is to come
 Replay -> Film       repeat recorded actions and film them
+Ask   -> Worded      say commands without giving them
 """
 
 from __future__ import annotations
@@ -53,7 +54,17 @@ class Replay:
         return f"the replay of '{self.trial}'"
 
 
-Request: TypeAlias = Begin | Play | Replay
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """How would these commands be said?"""
+
+    commands: tuple[Command, ...]
+
+    def __str__(self) -> str:
+        return "the wordings of all commands"
+
+
+Request: TypeAlias = Begin | Play | Replay | Ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +90,13 @@ class Film:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worded:
+    """An instruction for every command."""
+
+    instructions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Made:
     """All environments of a process are there."""
 
@@ -95,7 +113,7 @@ class Slot:
         self._env: Env = env
         self._instruction = ""
 
-    def answer(self, request: Request) -> Moment | Film:
+    def answer(self, request: Request) -> Moment | Film | Worded:
         match request:
             case Begin():
                 return self._begin(request)
@@ -103,6 +121,8 @@ class Slot:
                 return self._play(request)
             case Replay():
                 return self._replay(request)
+            case Ask():
+                return Worded(instructions=tuple(self._words(command) for command in request.commands))
 
     def close(self) -> None:
         self._env.close()
@@ -139,11 +159,14 @@ class Slot:
         return Film(frames=np.stack(frames), success=success, first=first)
 
     def _take(self, command: Command) -> None:
+        self._instruction = self._words(command)
+        self._env.begin(command.task)
+
+    def _words(self, command: Command) -> str:
         wordings = self._env.instructions(command.task, command.split)
         if not wordings:
             raise ValueError(f"the environment has no {command.split!r} wording of the task {command.task!r}")
-        self._instruction = wordings[command.wording % len(wordings)]
-        self._env.begin(command.task)
+        return wordings[command.wording % len(wordings)]
 
     def _moment(self, num_executed: int, *, success: bool, last: bool) -> Moment:
         return Moment(
