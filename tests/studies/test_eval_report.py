@@ -20,8 +20,9 @@ from volition.evaluation.rollout import RolloutConfig
 from volition.evaluation.suite import task_trials
 from volition.records import Env, Observation
 from volition.studies.eval_report import About, evaluation_report
-from volition.studies.eval_run import Done, Plan, run_plan
+from volition.studies.eval_run import Done, Plan, Share, run_plan
 from volition.studies.eval_score import score_of
+from volition.studies.evaluating import merged
 from volition.studies.nearest import MOST, Beginnings, open_demonstrations
 from volition.studies.recording import record_env
 from volition.studies.report import write_report
@@ -169,3 +170,17 @@ def test_errors_are_told_apart_from_failures(tmp_path: Path) -> None:
     assert "the table has fallen over" in facts["Without a verdict"].note
     assert found.chains is not None
     assert found.chains.average_length.count == 5
+
+
+def test_what_shards_did_is_joined_and_reported(tmp_path: Path) -> None:
+    for index in (1, 2):
+        plan = Plan(name="toy-chains-6", env=ToyConfig(), trials=CHAINS, rollout=HERE, about={"checkpoint": "0123abcd"})
+        run_plan(plan, Seeker(deaf=True), tmp_path / f"{index}", share=Share(index=index, of=2))
+    folders = [tmp_path / "1", tmp_path / "2"]
+    score = merged(folders, films=2, allow=("tests",))
+    assert score["average_length"] == score_of(run(tmp_path / "whole"))["average_length"]
+    assert json.loads((tmp_path / "1" / "report.json").read_text())["chains"]["num_chains"] == 6
+    assert Path(score["harness_file"]).parent == Path(score["report"]).parent == tmp_path / "1"
+    assert "report" not in merged(folders, films=None)
+    with pytest.raises(ValueError, match="--allow tests"):
+        merged(folders, films=2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from volition.config import load
 from volition.contract import require_equal
 from volition.data.open import load_episodes, load_spec
 from volition.data.remote import located
@@ -16,9 +17,10 @@ from volition.evaluation.offline import offline_metrics
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_report import About, evaluation_report
-from volition.studies.eval_run import Done, Plan, Say
-from volition.studies.eval_score import difference, document_of
+from volition.studies.eval_run import Done, Plan, Say, merge
+from volition.studies.eval_score import difference, document_of, score_of
 from volition.studies.eval_subject import Subject, make_plan, perform
+from volition.studies.harness_file import write_harness_file
 from volition.studies.probing import probe
 from volition.studies.report import write_report
 from volition.studies.report_parts import NextCommand
@@ -51,10 +53,25 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
         document = document_of(ran[0])
         if len(ran) == 2 and all(done.complete for done in ran):
             document["against"] = {"checkpoint": str(config.against), **difference(ran[0], ran[1])}
+        if ran[0].complete:
+            document["harness_file"] = str(write_harness_file(ran[0]))
         if config.report and ran[0].complete:
             say(found[0][key].name, 1.0, "filming for the report")
             document["report"] = str(_report(config, subjects[0], found[0][key], ran[0], document))
         score |= {key: document} if key else document
+    return score
+
+
+def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The score of what several machines did; a report with so many films, or None of it, in the first folder."""
+    done = merge(folders)
+    score = score_of(done) | {"harness_file": str(write_harness_file(done))}
+    if films is not None:
+        settings = done.settings
+        env = load(settings["environment"], allow=allow)
+        name, _, rest = settings["name"].partition("-")
+        about = About(policy=f"checkpoint {settings['checkpoint']}", env_name=f"{name}, {rest}", env=env, films=films)
+        score["report"] = str(write_report(evaluation_report(done, score, about), done.folder))
     return score
 
 
