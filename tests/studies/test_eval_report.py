@@ -149,10 +149,25 @@ def test_films_are_as_many_as_asked_for(done: Done) -> None:
         assert sum(len(failing.clips) for failing in found.failing) == count
 
 
+def test_demonstrations_that_cannot_be_read_cost_only_themselves(
+    done: Done, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> None:
+        raise ValueError("episode 3 is damaged")
+
+    monkeypatch.setattr(Beginnings, "nearest", damaged)
+    found = report(done, replace(ABOUT, data=data))
+    assert "No demonstrations of reach_blue stand beside its films: episode 3 is damaged." in found.failing_note
+    assert len(found.failing[0].clips) == 6
+    assert "episode 3 is damaged" in write_report(found, tmp_path).read_text()
+
+
 def test_what_cannot_be_shown_is_said(done: Done, tmp_path: Path) -> None:
     away = report(done, replace(ABOUT, data=DataConfig(path=str(tmp_path / "away"), cameras=("base",))))
     assert "No demonstrations stand beside the films" in away.failing_note
     assert "away" in away.failing_note
+    far = report(done, replace(ABOUT, data=DataConfig(path="https://example.org/data", cameras=("base",))))
+    assert "not read over a network" in far.failing_note
     changing = report(done, replace(ABOUT, env=ElsewhereConfig()))
     assert changing.clips == ()
     assert "There are no films: " in changing.failing_note

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from volition.config import DataConfig
@@ -21,6 +21,7 @@ from volition.evaluation.episodes import EpisodeResult, judged
 from volition.evaluation.films import from_the_failed_one, replay_films
 from volition.evaluation.slot import Film
 from volition.evaluation.statistics import mean_over_tasks, wilson
+from volition.records import Episode, Observation
 from volition.studies.eval_run import Done
 from volition.studies.eval_score import are_chains
 from volition.studies.nearest import Beginnings, open_demonstrations
@@ -142,34 +143,43 @@ def _failing(
     tried: Mapping[str, Sequence[bool]],
     about: About,
 ) -> tuple[tuple[Failing, ...], list[str]]:
-    """And why there are no demonstrations beside the films, where there are none."""
-    notes: list[str] = []
+    """And why there are no demonstrations beside some films, where there are none."""
+    shown, notes = _demonstrations(about) if films else ([], [])
     found = []
-    try:
-        shown = open_demonstrations(about.data) if films and about.data is not None else None
-    except (OSError, ValueError) as error:
-        shown, notes = None, [f"No demonstrations stand beside the films: {error}."]
     for task, ended in _ended_by(results).items():
         mine = [(result, film) for result, film in films if not result.success and result.attempts[-1].task == task]
-        nearest, usual, among = [], 0.0, 0
-        if mine and shown is not None and about.data is not None:
-            beginnings = Beginnings(
-                shown, task, [name for name in about.data.cameras if name in mine[0][1].first.images]
-            )
-            nearest = [beginnings.nearest(film.first, NEAREST) for _, film in mine]
-            usual, among = beginnings.usual(), len(beginnings.numbers)
-        found.append(
-            Failing(
-                task=task,
-                num_episodes=len(ended),
-                success=wilson(sum(tried[task]), len(tried[task])),
-                clips=tuple(_clip(film, about) for film in mine),
-                nearest=tuple(nearest),
-                usual=usual,
-                among=among,
-            )
+        failing = Failing(
+            task=task,
+            num_episodes=len(ended),
+            success=wilson(sum(tried[task]), len(tried[task])),
+            clips=tuple(_clip(film, about) for film in mine),
         )
+        try:
+            found.append(_beside(failing, [film.first for _, film in mine], shown, about))
+        except (OSError, ValueError) as error:
+            found.append(failing)
+            notes.append(f"No demonstrations of {task} stand beside its films: {error}.")
     return tuple(found), notes
+
+
+def _demonstrations(about: About) -> tuple[Sequence[Episode], list[str]]:
+    """Those that were learned from, or none and the reason."""
+    if about.data is None:
+        return [], []
+    try:
+        return open_demonstrations(about.data), []
+    except (OSError, ValueError) as error:
+        return [], [f"No demonstrations stand beside the films: {error}."]
+
+
+def _beside(failing: Failing, seen: Sequence[Observation], shown: Sequence[Episode], about: About) -> Failing:
+    """With the demonstrations whose beginnings are nearest to what was seen at the beginning of each film."""
+    if not (seen and shown and about.data):
+        return failing
+    cameras = [name for name in about.data.cameras if name in seen[0].images]
+    beginnings = Beginnings(shown, failing.task, cameras)
+    nearest = tuple(beginnings.nearest(one, NEAREST) for one in seen)
+    return replace(failing, nearest=nearest, usual=beginnings.usual(), among=len(beginnings.numbers))
 
 
 def _facts(done: Done, score: Mapping[str, Any], about: About) -> Iterator[Fact]:

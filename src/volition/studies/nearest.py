@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from volition.config import DataConfig
-from volition.data.open import detect, load_episodes
-from volition.data.remote import located
+from volition.data.open import load_episodes
+from volition.data.remote import RemotePath, located
 from volition.data.split import split_episodes
 from volition.evaluation.films import film_strip
 from volition.records import Episode, Observation
@@ -31,7 +31,9 @@ def open_demonstrations(data: DataConfig) -> Sequence[Episode]:
     if not data.path:
         raise ValueError("the checkpoint names no dataset")
     path = located(data.path)
-    episodes = data.reader.load(path) if data.reader and detect(path) else load_episodes(path)
+    if isinstance(path, RemotePath):
+        raise ValueError(f"the dataset is at {path}, and first pictures of many episodes are not read over a network")
+    episodes = data.reader.load(path) if data.reader else load_episodes(path)
     return split_episodes(episodes, data.held_out)[0]
 
 
