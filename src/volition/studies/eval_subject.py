@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,21 @@ class Subject:
         """'demo-step_900', for people."""
         step = checkpoints.resolve(self.path)
         return f"{run_folder(self.path).name}-{step.name}"
+
+    def fit(self, env: EnvConfig) -> EnvConfig:
+        """The environment with the checkpoint's robot; ValueError prints every other difference.
+
+        Of its cameras only those are drawn that the policy looks through, where the environment can leave others out.
+        """
+        robot = self.contract.robot
+        fitted = env.fit(robot)
+        seen = tuple(camera for camera in robot.cameras if camera.name in self.cameras)
+        if len(seen) == len(robot.cameras):
+            return fitted
+        try:
+            return fitted.fit(replace(robot, cameras=seen))
+        except ValueError:
+            return fitted
 
     def data(self, allow: tuple[str, ...]) -> DataConfig:
         """What it learned from."""

@@ -38,16 +38,16 @@ def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share,
         subjects = [subject, *([Subject.load(config.against, config)] if config.against else [])]
         score |= _closed_loop(config, subjects, say)
     if config.probes:
-        score["probes"] = probe(config, subject, config.environment.fit(subject.contract.robot), say)
+        score["probes"] = probe(config, subject, subject.fit(config.environment), say)
     if config.timing:
-        score["timing"] = timing(config, subject, config.environment.fit(subject.contract.robot), say)
+        score["timing"] = timing(config, subject, subject.fit(config.environment), say)
     return score
 
 
 def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say) -> dict[str, Any]:
     """The score of the first; where there is a second, how they differ on the same starts."""
     score: dict[str, Any] = {}
-    found = [plans(config, subject, config.environment.fit(subject.contract.robot)) for subject in subjects]
+    found = [plans(config, subject, subject.fit(config.environment)) for subject in subjects]
     for key in found[0]:
         ran = [perform(config, subject, mine[key], say) for subject, mine in zip(subjects, found)]
         document = document_of(ran[0])

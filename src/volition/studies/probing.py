@@ -72,7 +72,7 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
     asked, twins = probes(subject.cameras), _twins(config)
 
     def results(name: str, of: Subject, these: Sequence[Trial], *how: Perturbation) -> list[EpisodeResult]:
-        fitted = config.environment.fit(of.contract.robot)
+        fitted = of.fit(config.environment)
         plan = make_plan(config, of, fitted, these, f"starts-{count}-{name.replace(' ', '-')}", how)
         return perform(config, of, plan, say).ordered
 
