@@ -100,6 +100,15 @@ def test_failures_stand_by_the_first_failed_task_with_what_was_shown_of_it(done:
     assert found.failing_note == ""
 
 
+def test_a_task_that_was_never_shown_says_so(done: Done, tmp_path: Path) -> None:
+    out = tmp_path / "red"
+    record_env(Recording(env=ToyConfig(), record=RecordConfig(tasks=TASKS[:1], episodes_per_task=2, workers=0)), out)
+    found = report(done, replace(ABOUT, data=DataConfig(path=str(out), cameras=("base",)), films=2))
+    assert (found.failing[0].task, found.failing[0].among) == ("reach_blue", 0)
+    assert "No demonstration of this task was learned from" in write_report(found, tmp_path).read_text()
+    assert "No demonstration of this" not in write_report(report(done, replace(ABOUT, films=2)), tmp_path).read_text()
+
+
 def test_a_chain_that_failed_is_filmed_from_the_failed_command(done: Done) -> None:
     results = [result for result in done.ordered if len(result.attempts) == 2][:1]
     (film,) = replay_films(ToyConfig(), results, every=1, num_workers=0, since=from_the_failed_one)

@@ -64,7 +64,8 @@ class Demonstration:
 class Failing:
     """A task at which episodes ended: how often it was the first that failed, films of it, and what was shown of it.
 
-    `nearest` holds for every film the demonstrations whose beginnings look most like its own, `among` their number.
+    `nearest`: for every film the demonstrations whose beginnings look most like its own, out of `among`; it is empty
+    where none were looked for.
     """
 
     task: str
