@@ -42,6 +42,12 @@ class Elsewhere(Toy):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokenConfig(ToyConfig):
+    def make(self) -> Env:  # type: ignore[override]
+        raise OSError("the table has fallen over")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ElsewhereConfig(ToyConfig):
     def make(self) -> Env:  # type: ignore[override]
         return Elsewhere()
@@ -182,6 +188,10 @@ def test_what_cannot_be_shown_is_said(done: Done, tmp_path: Path) -> None:
     assert "There are no films: " in changing.failing_note
     assert "must end as it did" in changing.failing_note
     assert changing.failing[0].num_episodes == 6
+    perfect = report(run(tmp_path, CHAINS, Seeker()), replace(ABOUT, env=BrokenConfig(), workers=1))
+    assert perfect.failing == perfect.clips == ()
+    assert "the table has fallen over" in write_report(perfect, tmp_path).read_text()
+    assert "the table has fallen over" in json.loads((tmp_path / "report.json").read_text())["failing_note"]
 
 
 def test_errors_are_told_apart_from_failures(tmp_path: Path) -> None:

@@ -107,11 +107,11 @@ def _films(report: Report) -> str:
 
 def _failing(report: Report) -> str:
     """Films by the first task that failed, each beside the demonstrations that begin most like it."""
+    note = f'<p class="note">{escape(report.failing_note)}</p>' if report.failing_note else ""
     if not report.failing:
-        return ""
+        return f"<section>{note}</section>" if note else ""
     near = " Beside a film: what was shown of the task from the most similar beginning, at even times."
     compared = any(failing.among for failing in report.failing)
-    note = f'<p class="note">{escape(report.failing_note)}</p>' if report.failing_note else ""
     return (
         "<section><h2>Where it fails first</h2><p>The task that ended most episodes stands at the top."
         f"{near if compared else ''}</p>{note}{''.join(_failed(failing) for failing in report.failing)}</section>"

@@ -174,6 +174,7 @@ class Report:
             "tasks": tasks,
             "chains": None if self.chains is None else _chains_json(self.chains),
             "failing": [_failing_json(failing) for failing in self.failing],
+            "failing_note": self.failing_note,
             "swap": None if self.swap is None else self.swap.score.to_json(),
             "blind": None if self.blind is None else _blind_json(self.blind),
             "losses": {curve.name: [list(point) for point in curve.points] for curve in self.losses},
