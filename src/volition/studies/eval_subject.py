@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from volition.config import Contract
+from volition.config import Contract, DataConfig, Experiment, read
 from volition.data.transforms import BlackOut, Deafen
 from volition.envs.base import EnvConfig
 from volition.evaluation.chunking import STRATEGIES, AnyChunking
 from volition.evaluation.episodes import Trial
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.rollout import RolloutConfig
-from volition.policy import Policy
-from volition.records import Observation
+from volition.records import Actor, Observation
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
 from volition.studies.training import load_policy
@@ -35,14 +34,35 @@ class Subject:
     """A checkpoint that is evaluated."""
 
     path: Path
-    policy: Policy
+    policy: Actor
     contract: Contract
+    cameras: tuple[str, ...]  # of the robot's, that the policy looks through
 
     @property
     def name(self) -> str:
         """'demo-step_900', for people."""
         step = checkpoints.resolve(self.path)
         return f"{run_folder(self.path).name}-{step.name}"
+
+    def fit(self, env: EnvConfig) -> EnvConfig:
+        """The environment with the checkpoint's robot; ValueError prints every other difference.
+
+        Of its cameras only those are drawn that the policy looks through, where the environment can leave others out.
+        """
+        robot = self.contract.robot
+        fitted = env.fit(robot)
+        seen = tuple(camera for camera in robot.cameras if camera.name in self.cameras)
+        if len(seen) == len(robot.cameras):
+            return fitted
+        try:
+            return fitted.fit(replace(robot, cameras=seen))
+        except ValueError:
+            return fitted
+
+    def data(self, allow: tuple[str, ...]) -> DataConfig:
+        """What it learned from."""
+        experiment: Experiment = read(checkpoints.resolve(self.path) / "config.json", allow=allow)
+        return experiment.data
 
     def senses(self) -> tuple[bool, bool]:
         """Whether it was trained to see, and to listen."""
@@ -52,7 +72,7 @@ class Subject:
     @classmethod
     def load(cls, path: Path, config: EvalConfig[Any]) -> Subject:
         policy, contract = load_policy(path, allow=config.allow, device=config.device)
-        return cls(path=path, policy=policy, contract=contract)
+        return cls(path=path, policy=policy, contract=contract, cameras=tuple(policy.collator.cameras))
 
 
 def make_plan(
