@@ -53,6 +53,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("records", "contract", "geometry", "action_tokens", "types", "backbones", "heads", "policy"),
         "data.action_transforms",
     },
+    "export": {
+        *("records", "contract", "types", "backbones", "heads", "policy", "training", "config"),
+        *("evaluation", "envs.base"),
+    },
     "recipes": {"contract", "backbones", "heads", "training", "config", "data", "envs"},
     "studies": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+from volition.export.artefact import is_artefact, load_artefact
+from volition.export.exported import ExportedPolicy
+from volition.policy import Policy
 from volition.serving.replay import replay
 from volition.serving.served import Served
 from volition.serving.server import Addresses, Server
@@ -23,9 +26,14 @@ MEMORY = ("window", "backbone", "head")  # parts of a recipe that a robot's memo
 
 
 def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu") -> Served:
-    """A checkpoint, ready to be served."""
-    folder = checkpoints.resolve(path)
-    policy, contract = load_policy(folder, allow=allow, device=device)
+    """A checkpoint or an exported policy, ready to be served."""
+    policy: Policy | ExportedPolicy
+    if is_artefact(path):
+        folder = path
+        policy, contract = load_artefact(path, allow=allow, threads=torch.get_num_threads())
+    else:
+        folder = checkpoints.resolve(path)
+        policy, contract = load_policy(folder, allow=allow, device=device)
     recipe = json.loads((folder / "config.json").read_text())
     parts = json.dumps([recipe.get(name) for name in MEMORY], sort_keys=True)
     return Served(
