@@ -38,11 +38,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 # MuJoCo draws through EGL; Debian and Ubuntu carry it in these packages.
 GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri
 gl: $(VENV)/.ready
-	@$(BIN)/python -m volition.envs.desk.gl 2>$(VENV)/gl.log || { \
+	@$(BIN)/python -m volition.envs.gl 2>$(VENV)/gl.log || { \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	    echo 'Installing $(GL_PACKAGES) for drawing.'; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(GL_PACKAGES) >/dev/null \
-	      && $(BIN)/python -m volition.envs.desk.gl; \
+	      && $(BIN)/python -m volition.envs.gl; \
 	  else cat $(VENV)/gl.log; exit 1; fi; }
 
 lint: setup

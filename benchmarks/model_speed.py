@@ -53,6 +53,7 @@ VARIANTS = {
     "fp32": Variant(),
     "fp32-halves": Variant(parts=2),
     "fp32-windows": Variant(parts=BATCH),
+    "fp32-halves-activations": Variant(parts=2, vision="activations"),
     "fp32-lean": Variant(vision="layers"),
     "bf16": Variant(bfloat16=True),
     "bf16-halves": Variant(bfloat16=True, parts=2),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from tests.envs.calvin.tools import require_clones
 from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
+from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.envs.mobile.environment import MobileConfig, Space
 from volition.records import Env, Observation, Start
 
 
@@ -37,8 +41,27 @@ def desk() -> Case:
     return Case(config=DeskConfig(image_sizes=sizes, shift=True), shown=shown, known=6)
 
 
+def calvin() -> Case:
+    require_clones()
+    config = CalvinSimConfig(image_sizes={"static": (32, 40), "gripper": (24, 24)})
+    return Case(config=config, shown=("open_drawer", "turn_on_led", "lift_blue_block_table"), known=6)
+
+
+def mobile(space: Space) -> Case:
+    shown = ("left_to_red_cup", "right_then_left")
+    return Case(
+        config=MobileConfig(space=space, image_sizes={"front": (24, 40), "rear": (20, 20)}), shown=shown, known=4
+    )
+
+
 # name -> what makes the case; it calls `pytest.skip` with the reason where the simulator is not here
-CASES: dict[str, Callable[[], Case]] = {"toy": toy, "desk": desk}
+CASES: dict[str, Callable[[], Case]] = {
+    "toy": toy,
+    "desk": desk,
+    "calvin": calvin,
+    "mobile": partial(mobile, "2d"),
+    "mobile_3d": partial(mobile, "3d"),
+}
 
 
 def first_start(case: Case, seed: int = 3, number: int = 0) -> Start:

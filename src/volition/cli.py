@@ -16,7 +16,7 @@ import tyro
 
 from volition.data.remote_server import RemoteError
 from volition.studies.backbones_command import Backbones
-from volition.studies.commands import Demo, Doctor, evaluate, record
+from volition.studies.commands import Demo, doctor, evaluate, record
 from volition.studies.data_commands import data
 from volition.studies.export_command import export
 from volition.studies.output import tell, write
@@ -119,7 +119,7 @@ VERBS: dict[str, Verb] = {
     "eval": evaluate,
     "serve": serve,
     "export": export,
-    "doctor": _of(Doctor),
+    "doctor": doctor,
 }
 
 

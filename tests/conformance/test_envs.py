@@ -18,7 +18,7 @@ from volition.data.perform import RecordableEnv
 from volition.envs.base import EnvConfig, require_tasks
 from volition.envs.table import ENVIRONMENTS, find_env
 from volition.evaluation.batching import what_is_wrong
-from volition.evaluation.episodes import Command, Resting, Trial, Watcher
+from volition.evaluation.episodes import Command, Measuring, Resting, Trial, Watcher
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.records import Env, Observation, Start
 
@@ -217,6 +217,25 @@ def test_a_resting_robot_stays_where_it_is(case: Case, env: Env) -> None:
     for _ in range(10):
         env.step(env.rest())
     np.testing.assert_allclose(env.observe("").state, settled, atol=case.still)
+
+
+def test_measures_begin_anew_with_every_command_and_are_numbers(case: Case, env: Env) -> None:
+    if not isinstance(env, Measuring):
+        pytest.skip("it reports nothing but success")
+    found = []
+    for number in range(len(case.shown)):
+        env.reset(first_start(case, number=number))
+        env.begin(case.shown[number])
+        begun = env.measures()
+        for action in actions(case, 4):
+            env.step(action)
+        found.append(env.measures())
+        assert all(isinstance(value, bool | float) and np.isfinite(value) for value in found[-1].values())
+        assert found[-1] != begun, "nothing that was done is measured"
+        env.begin(case.shown[number])
+        assert {n: type(v) for n, v in env.measures().items()} == {n: type(v) for n, v in begun.items()}
+        assert env.measures() != found[-1]
+    assert len({tuple(measures) for measures in found}) == 1, "tasks are measured by different names"
 
 
 def test_it_fits_robots_that_differ_in_nothing_but_cameras(case: Case) -> None:

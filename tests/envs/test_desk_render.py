@@ -14,9 +14,9 @@ import pytest
 from tests.envs.desk_tools import CLOSED, OPEN, episode, grasp, scene_obs, servo, up
 from volition.envs.desk import selftest
 from volition.envs.desk.desk import Desk
-from volition.envs.desk.gl import DrawingError, process_context
 from volition.envs.desk.layout import DOOR_TRAVEL, DRAWER_TRAVEL, SWITCH_TRAVEL
 from volition.envs.desk.state import BLOCKS, SCENES, DeskState, Shift
+from volition.envs.gl import DrawingError, process_context
 
 # Which channels of a block's colour are high: red; blue; red and blue.
 CHANNELS = {"red": (True, False, False), "blue": (False, False, True), "pink": (True, False, True)}
@@ -155,7 +155,7 @@ def test_the_self_test_passes_here_and_notices_what_it_should() -> None:
     missing[: side // 2, :side] = 128
     found = selftest.differences(missing, drawn)
     assert len(found) == 1
-    assert found[0].startswith("scene A, static camera")
+    assert found[0].startswith("desk, scene A, static camera")
 
 
 def test_one_context_serves_the_process_and_only_the_thread_that_made_it(desk: Desk) -> None:
@@ -180,7 +180,8 @@ def test_one_context_serves_the_process_and_only_the_thread_that_made_it(desk: D
 
 def run_python(code: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    root = Path(__file__).parents[2]
+    environment["PYTHONPATH"] = os.pathsep.join((str(root), str(root / "src")))  # this tree, wherever it is installed
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment | settings, check=False
     )
@@ -204,13 +205,13 @@ def test_physics_needs_no_gl_and_drawing_says_what_to_install() -> None:
 
 @pytest.mark.parametrize("backend", ["disable", "nonsense"])
 def test_the_check_for_gl_fails_with_a_message(backend: str) -> None:
-    done = run_python("import runpy; runpy.run_module('volition.envs.desk.gl', run_name='__main__')", MUJOCO_GL=backend)
+    done = run_python("import runpy; runpy.run_module('volition.envs.gl', run_name='__main__')", MUJOCO_GL=backend)
     assert done.returncode == 1
     assert "apt-get install libegl1" in done.stderr
 
 
 def test_the_check_for_gl_succeeds_here() -> None:
-    done = run_python("import runpy; runpy.run_module('volition.envs.desk.gl', run_name='__main__')")
+    done = run_python("import runpy; runpy.run_module('volition.envs.gl', run_name='__main__')")
     assert (done.returncode, done.stdout) == (0, "")
 
 

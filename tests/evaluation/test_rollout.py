@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluation.worlds import TASKS, Lazy, Seeker, WatchedWorld
 from tests.toy import Toy, ToyConfig
-from volition.evaluation.batching import FixedBatch, rows_are_independent
+from volition.evaluation.batching import FixedBatch, rows_are_independent, sizes_alike
 from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import Command, EpisodeResult, Trial
 from volition.evaluation.rollout import RolloutConfig, evaluate
@@ -62,10 +62,28 @@ def test_any_number_of_workers_gives_the_same_results(workers: int, slots: int) 
     assert same(alone, evaluate(Seeker(), WatchedWorld(), TRIALS, config))
 
 
-def test_every_policy_call_has_the_full_number_of_rows() -> None:
-    actor = Seeker()
-    evaluate(actor, ToyConfig(), TRIALS[:5], HERE)
-    assert set(actor.batches) == {4}
+class Sized(Seeker):
+    """Answers otherwise, by a little, in batches of fewer rows than `same_from`."""
+
+    def __init__(self, same_from: int):
+        super().__init__()
+        self.same_from = same_from
+
+    def act(self, observations, states):  # type: ignore[no-untyped-def]
+        chunks, after = super().act(observations, states)
+        return chunks + (1e-7 * len(chunks) if len(chunks) < self.same_from else 0), after
+
+
+@pytest.mark.parametrize(("same_from", "sizes"), [(1, {1, 2, 4}), (2, {2, 4}), (4, {4})])
+def test_fewer_rows_are_asked_for_only_where_that_changes_no_bit(same_from: int, sizes: set[int]) -> None:
+    actor = Sized(same_from)
+    results = evaluate(actor, ToyConfig(), TRIALS[:5], HERE)
+    tried = 5 + 2 + 2 * 2  # calls that show independence, and two for every half
+    assert set(actor.batches[tried:]) == sizes
+    assert same(results, evaluate(Sized(same_from), ToyConfig(), TRIALS[:5], dataclasses.replace(HERE, num_workers=2)))
+    env = Toy()
+    env.reset(Start(seed=1, tasks=TASKS))
+    assert sizes_alike(Sized(same_from), [env.observe("red")] * 3, 4) == tuple(size for size in (2, 1) if size in sizes)
 
 
 def test_a_policy_whose_rows_depend_on_each_other_is_asked_row_by_row(caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,30 @@ class WatchedToy(Toy):
         return frozenset(self.touched)
 
 
+class MeasuredToy(Toy):
+    """Also says how far it has moved since the command, and whether it met the edge; with `wrong`, only that."""
+
+    def __init__(self, wrong: float | None = None) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def begin(self, task: str) -> None:
+        super().begin(task)
+        self.way, self.edge = 0.0, False
+
+    def step(self, action: np.ndarray) -> bool:
+        before = self.position.copy()
+        done = super().step(action)
+        self.way += float(np.linalg.norm(self.position - before))
+        self.edge |= bool(np.abs(self.position).max() >= 1)
+        return done
+
+    def measures(self) -> dict[str, float | bool]:
+        if self.wrong is not None:
+            return {"way": self.wrong}
+        return {"way": self.way, "met_the_edge": self.edge} | ({"way_ahead": self.way} if self.way > 0 else {})
+
+
 class BrokenToy(Toy):
     """Fails in its own way when it is stepped in the world of seed 13; with `left`, as often as there are files."""
 
@@ -94,6 +118,14 @@ class WatchedConfig(ToyConfig):
 class WatchedWorld:
     def __call__(self) -> Env:
         return WatchedToy()
+
+
+@dataclass(frozen=True)
+class MeasuredWorld:
+    wrong: float | None = None
+
+    def __call__(self) -> Env:
+        return MeasuredToy(self.wrong)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def test_the_share_at_the_limits_is_counted(dataset: Path) -> None:
     ("words", "message"),
     [
         (["view", "DATASET", "--episode", "3"], "episode must be in 0..2"),
-        (["view", "DATASET", "--out", "x.gif"], "must end in .png or .mp4"),
+        (["view", "DATASET", "--out", "x.gif"], "must end in .png, .mp4 or .rrd"),
         (["view", "DATASET", "--frames", "0"], "frames must be at least 1"),
         (["stats", "DATASET", "--out", "x.pdf"], "must end in .png or .html"),
     ],

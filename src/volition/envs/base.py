@@ -13,6 +13,7 @@ in `tests/environments.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from volition.contract import RobotSpec
@@ -50,6 +51,22 @@ class EnvConfig(Protocol):
         """A class is one by the names of its members, so that the command line can draw the fields of any of them."""
         own = {*dir(other), *getattr(other, "__dataclass_fields__", ())}
         return all(name in own for name in vars(EnvConfig) if name[0] != "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that `volition doctor` looked at."""
+
+    what: str
+    fine: bool
+    found: str  # what was found and, if that is not fine, how to mend it
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A config that can say whether this machine has what its environment needs: `volition doctor ENV`."""
+
+    def examine(self) -> list[Finding]: ...
 
 
 def require_tasks(env: EnvConfig, tasks: Sequence[str]) -> None:

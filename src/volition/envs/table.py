@@ -12,6 +12,8 @@ from volition.names import locate, suggest
 # name -> class of its EnvConfig
 ENVIRONMENTS: dict[str, str] = {
     "desk": "volition.envs.desk.environment:DeskConfig",
+    "calvin": "volition.envs.calvin.config:CalvinSimConfig",
+    "mobile": "volition.envs.mobile.environment:MobileConfig",
 }
 
 

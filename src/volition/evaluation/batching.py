@@ -18,11 +18,14 @@ class NotChunksError(ValueError):
 
 
 class FixedBatch:
-    """Asks an actor for `size` rows each time; rows that are missing are copies of the first with a fresh state."""
+    """Asks an actor for `size` rows each time, or for as many of `smaller` as hold what is asked.
 
-    def __init__(self, actor: Actor, size: int):
+    Rows that are missing are copies of the first with a fresh state.
+    """
+
+    def __init__(self, actor: Actor, size: int, smaller: Sequence[int] = ()):
         self._actor = actor
-        self.size = size
+        self.size, self._sizes = size, sorted({*smaller, size})
 
     def act(
         self, observations: Sequence[Observation], states: Sequence[Any], settled: Sequence[Settled | None] = ()
@@ -34,7 +37,8 @@ class FixedBatch:
         rows = len(observations)
         assert 1 <= rows <= self.size, f"{rows} rows do not fit a batch of {self.size}"
         assert len(states) == rows, f"{rows} observations, but {len(states)} states"
-        missing = self.size - rows
+        size = next(size for size in self._sizes if size >= rows)
+        missing = size - rows
         filled = [*observations, *[observations[0]] * missing]
         remembered = [*states, *(self._actor.start(missing) if missing else [])]
         if any(one is not None for one in settled):
@@ -43,9 +47,9 @@ class FixedBatch:
         else:
             chunks, after = self._actor.act(filled, remembered)
         shape = np.shape(chunks)
-        if len(shape) != 3 or len(chunks) != self.size or len(after) != self.size:
+        if len(shape) != 3 or len(chunks) != size or len(after) != size:
             raise NotChunksError(
-                f"a policy must return chunks [B, H, A] and B states for B={self.size} observations, "
+                f"a policy must return chunks [B, H, A] and B states for B={size} observations, "
                 f"got {list(shape)} and {len(after)} states"
             )
         return chunks[:rows], after[:rows]
@@ -67,6 +71,24 @@ def rows_are_independent(actor: Actor, observations: Sequence[Observation], size
     same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(turned, answers))
     alone = [policy.act([observations[i]], actor.start(1))[0][0] for i in (0, rows[-1])]
     return same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))
+
+
+def sizes_alike(actor: Actor, observations: Sequence[Observation], size: int) -> tuple[int, ...]:
+    """Halves of `size`, halves of these, ...: those in which rows answer the same, to the bit, as among `size`.
+
+    Fewer rows are cheaper where fewer are asked for. Tried with fresh states and with such as have seen one step.
+    """
+    halves = [size >> shift for shift in range(1, size.bit_length())]
+    whole, fresh = FixedBatch(actor, size), actor.start(len(observations))
+    first, later = whole.act(observations, fresh)
+    second, _ = whole.act(observations, later)
+    found = []
+    for half in halves:
+        part, rows = FixedBatch(actor, half), slice(min(half, len(observations)))
+        answers = (part.act(observations[rows], states[rows])[0] for states in (fresh, later))
+        if all(np.array_equal(answer, wanted[rows]) for answer, wanted in zip(answers, (first, second))):
+            found.append(half)
+    return tuple(found)
 
 
 def what_is_wrong(actions: np.ndarray, space: ActionSpace | None) -> str:

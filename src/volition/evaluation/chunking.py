@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from volition.contract import ActionSpace
 from volition.records import Settled
 
 
+@runtime_checkable
 class Player(Protocol):
     """One robot under one command; its time is counted in control steps, from look to look."""
 
@@ -33,6 +34,7 @@ class Player(Protocol):
     # float32[A] with which the robot waits -> the actions float32[n, A] from now to the next look
 
 
+@runtime_checkable
 class Chunking(Protocol):
     """A frozen dataclass: how chunks become actions."""
 

@@ -31,6 +31,16 @@ class Resting(Env, Protocol):
     def rest(self) -> np.ndarray: ...  # float32[A]: the action that leaves the robot as it is now
 
 
+@runtime_checkable
+class Measuring(Env, Protocol):
+    """An environment that also reports numbers of what was done under a command: metres driven, whether it collided."""
+
+    def measures(self) -> dict[str, float | bool]: ...  # since `begin`
+
+    # `measures`: finite numbers, whose means are told, and yes or no as `bool`, of which rates are told. A name is left
+    # out where it has no meaning, such as a ratio to nothing.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """What the policy is told to do, and by which of the environment's wordings (taken modulo their number)."""
@@ -67,6 +77,7 @@ class Attempt:
     num_steps: int
     num_calls: int  # how often the policy was asked
     achieved: tuple[str, ...] | None = None  # sorted; None where the environment is no Watcher
+    measures: dict[str, float | bool] | None = None  # None where the environment is not Measuring
     actions: np.ndarray = field(repr=False, compare=False)  # float32[num_steps, A], as executed
 
 
@@ -118,6 +129,7 @@ class EpisodeResult:
         attempts = [
             {"task": a.task, "instruction": a.instruction, "success": a.success, "num_steps": a.num_steps}
             | ({} if a.achieved is None else {"achieved": list(a.achieved)})
+            | ({} if a.measures is None else {"measures": a.measures})
             for a in self.attempts
         ]
         start = {"seed": self.seed, "tasks": list(self.trial.start.tasks), "scene": self.scene}

@@ -160,6 +160,7 @@ def _attempt_line(attempt: Attempt) -> dict[str, Any]:
         "num_steps": attempt.num_steps,
         "num_calls": attempt.num_calls,
         "achieved": None if attempt.achieved is None else list(attempt.achieved),
+        "measures": attempt.measures,
         "actions": base64.b64encode(np.ascontiguousarray(attempt.actions, "<f4").tobytes()).decode(),
     }
 

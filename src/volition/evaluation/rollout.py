@@ -4,7 +4,8 @@
 
 A policy call always has `batch` rows, the missing ones filled up. It is shown at the start that a row's answer depends
 neither on its place nor on its neighbours; then the results are equal to the bit for any number of workers and any
-order in which they answer. Where it does depend, every row is asked for alone.
+order in which they answer. Where it does depend, every row is asked for alone; where smaller batches are shown to give
+the same bits, they are used when few rows wait.
 
 What breaks is named and costs its own episode: one whose environment was lost begins again, a few times; then, and
 where the policy answers nonsense, it ends as an error, and the others go on.
@@ -21,7 +22,13 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.evaluation.batching import FixedBatch, NotChunksError, rows_are_independent, what_is_wrong
+from volition.evaluation.batching import (
+    FixedBatch,
+    NotChunksError,
+    rows_are_independent,
+    sizes_alike,
+    what_is_wrong,
+)
 from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
 from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
 from volition.evaluation.slot import Begin, Film, Moment, Play
@@ -131,33 +138,35 @@ class _Rollout:
         self._results: dict[int, EpisodeResult] = {}
 
     def run(self, numbers: Sequence[int]) -> dict[int, EpisodeResult]:
-        policy = FixedBatch(self._actor, self._choose_batch())
+        policy = self._batched()
         self._waiting.extend(numbers)
         for slot in range(self._pool.num_slots):
             self._start_next(slot)
         while self._running:
-            if len(self._ready) < min(policy.size, len(self._running)):
+            if len(self._ready) < min(policy.size, -(-len(self._running) // 2)):  # the workers have the other half
                 for slot, reply in self._pool.receive():
                     self._hear(slot, reply)
             else:
                 self._ask(policy)
         return self._results
 
-    def _choose_batch(self) -> int:
-        """`config.batch` if rows are independent in batches of that size, else 1."""
-        if self._config.batch == 1:
-            return 1
+    def _batched(self) -> FixedBatch:
+        """Of `config.batch` rows if they are independent in batches of that size, else of one."""
+        size = self._config.batch
+        if size == 1:
+            return FixedBatch(self._actor, 1)
         try:
-            if rows_are_independent(self._actor, self._look_at_some(), self._config.batch):
-                return self._config.batch
+            seen = self._look_at_some()
+            if rows_are_independent(self._actor, seen, size):
+                return FixedBatch(self._actor, size, sizes_alike(self._actor, seen, size))
         except NotChunksError:
-            return self._config.batch  # which every episode will say for itself
+            return FixedBatch(self._actor, size)  # which every episode will say for itself
         logger.warning(
             "the policy's answers depend on a row's place or neighbours in a batch of %d: asking row by row, "
             "which is slower, so that results do not depend on scheduling",
-            self._config.batch,
+            size,
         )
-        return 1
+        return FixedBatch(self._actor, 1)
 
     def _look_at_some(self) -> list[Observation]:
         """First observations of trials spread over all: the same ones for any number of workers."""
@@ -229,6 +238,7 @@ class _Rollout:
             num_steps=len(running.actions),
             num_calls=running.calls,
             achieved=moment.achieved,
+            measures=moment.measures,
             actions=np.stack(running.actions),
         )
         running.attempts.append(attempt)

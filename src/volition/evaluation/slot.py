@@ -7,12 +7,13 @@ Replay -> Film       repeat recorded actions and film them
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from volition.evaluation.episodes import Command, Resting, Trial, Watcher
+from volition.evaluation.episodes import Command, Measuring, Resting, Trial, Watcher
 from volition.records import Env, Observation
 
 
@@ -63,6 +64,7 @@ class Moment:
     num_executed: int
     success: bool
     achieved: tuple[str, ...] | None
+    measures: dict[str, float | bool] | None = None
     rest: np.ndarray | None = None  # float32[A]: how the robot waits now; None where the environment does not say
 
 
@@ -145,4 +147,15 @@ class Slot:
             num_executed=num_executed,
             success=success,
             achieved=tuple(sorted(self._env.achieved())) if last and isinstance(self._env, Watcher) else None,
+            measures=_checked(self._env.measures()) if last and isinstance(self._env, Measuring) else None,
         )
+
+
+def _checked(measures: dict[str, float | bool]) -> dict[str, float | bool]:
+    """ValueError for what a file of results cannot hold."""
+    for name, value in measures.items():
+        if not isinstance(value, bool | float | int) or not math.isfinite(value):
+            raise ValueError(
+                f"a measure must be a finite number, or a bool, got {name}={value!r}; leave it out instead"
+            )
+    return measures

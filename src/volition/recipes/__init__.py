@@ -2,10 +2,12 @@
 
 from volition.recipes.bridge import bridge
 from volition.recipes.calvin import calvin
+from volition.recipes.calvin_sim import calvin_sim
 from volition.recipes.desk import demo, demo_blind, desk, smoke
+from volition.recipes.mobile import mobile_2d, mobile_3d
 from volition.recipes.seeds_table import seeds_table as seeds_table
 
 # Functions that return several recipes by name, for `volition compare`.
 STUDIES = ("seeds_table",)
 
-__all__ = ["bridge", "calvin", "demo", "demo_blind", "desk", "smoke"]
+__all__ = ["bridge", "calvin", "calvin_sim", "demo", "demo_blind", "desk", "mobile_2d", "mobile_3d", "smoke"]

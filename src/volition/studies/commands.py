@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
 import tyro
 
-from volition.envs.base import EnvConfig
+from volition.envs.base import EnvConfig, Examinable, Finding
 from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, named_env, parse
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_text import lines
@@ -201,6 +202,7 @@ class Doctor:
     """What this machine can do, and how to mend what it can't.
 
     Example:  volition doctor
+              volition doctor calvin       (what the CALVIN simulator needs)
     """
 
     json: Path | None = None
@@ -208,9 +210,38 @@ class Doctor:
     def __call__(self) -> None:
         from volition.studies.doctor import examine
 
-        findings = examine()
-        for finding in findings:
-            tell(f"{'ok  ' if finding.fine else 'MEND'} {finding.what}: {finding.found}")
-        write(self.json, [dataclasses.asdict(finding) for finding in findings])
-        if not all(finding.fine for finding in findings):
-            raise SystemExit(1)
+        _say_findings(examine(), self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOf(Generic[AnyEnv]):
+    """What an environment needs of this machine, and how to mend what is missing.
+
+    Example:  volition doctor calvin --renderer egl
+    """
+
+    environment: EnvFlags[AnyEnv]
+    json: Path | None = None
+
+    def __call__(self) -> None:
+        config = self.environment
+        if not isinstance(config, Examinable):
+            raise ValueError(f"{type(config).__name__} has no checks of its own: ask `volition doctor`")
+        _say_findings(config.examine(), self.json)
+
+
+def _say_findings(findings: Sequence[Finding], path: Path | None) -> None:
+    """Status 1 where something is to be mended."""
+    for finding in findings:
+        tell(f"{'ok  ' if finding.fine else 'MEND'} {finding.what}: {finding.found}")
+    write(path, [dataclasses.asdict(finding) for finding in findings])
+    if not all(finding.fine for finding in findings):
+        raise SystemExit(1)
+
+
+def doctor(arguments: list[str]) -> None:
+    """What this machine can do, and how to mend what it can't; `volition doctor calvin` for an environment."""
+    if arguments and not arguments[0].startswith("-"):
+        parse(DoctorOf, arguments[0], arguments[1:], prog=f"volition doctor {arguments[0]}")()
+    else:
+        tyro.cli(Doctor, args=arguments, prog="volition doctor")()

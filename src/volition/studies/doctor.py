@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -26,19 +25,18 @@ from safetensors import SafetensorError, safe_open
 
 from volition.backbones.precision import computes_in_bfloat16
 from volition.backbones.tiny import weights_path
+from volition.envs.base import Finding
 
 OLDEST_PYTHON = (3, 11)
 NEEDED_MEMORY_GB, NEEDED_DISK_GB = 4.0, 2.0  # the demo takes about half of either
 PATIENCE_SECONDS = 120.0  # for drawing; a software rasteriser on a busy machine takes ten
 SHIPPED_WEIGHTS = "volition:desk-vlm"  # what the demo's backbone begins with
-SELF_TEST = "import json, sys; from volition.envs.desk.selftest import check; sys.stdout.write(json.dumps(check()))"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    what: str
-    fine: bool
-    found: str  # what was found and, if that is not fine, how to mend it
+SELF_TEST = (
+    "import json, sys\n"
+    "from volition.envs.desk import selftest as desk\n"
+    "from volition.envs.mobile import selftest as mobile\n"
+    "sys.stdout.write(json.dumps(desk.check() + mobile.check()))"
+)
 
 
 def examine(runs: Path = Path("runs")) -> list[Finding]:
@@ -127,7 +125,7 @@ def writable(folder: Path) -> Finding:
 
 def drawing(environment: Mapping[str, str]) -> Finding:
     backend = environment.get("MUJOCO_GL") or "chosen by the system"
-    code, said = _python(["-m", "volition.envs.desk.gl"], environment)
+    code, said = _python(["-m", "volition.envs.gl"], environment)
     found = f"pictures can be drawn (MUJOCO_GL: {backend})" if code == 0 else said
     return Finding(what="drawing", fine=code == 0, found=found)
 
@@ -137,7 +135,7 @@ def self_test(environment: Mapping[str, str]) -> Finding:
     if code:
         return Finding(what="self-test picture", fine=False, found=said)
     wrong: list[str] = json.loads(said)
-    found = "; ".join(wrong) if wrong else "all four scenes look as they should, through both cameras"
+    found = "; ".join(wrong) if wrong else "both simulators look as they should, in all scenes and through all cameras"
     return Finding(what="self-test picture", fine=not wrong, found=found)
 
 

@@ -53,7 +53,7 @@ class EvalConfig(Generic[AnyEnv]):
     workers: int = 2
     """Processes with environments. They do not change a result."""
     batch: int | None = None
-    """Rows of every policy call; by default 16, or what one process of the environment can hold."""
+    """Rows of a policy call at most; by default 16, or 4 where a process holds one environment only."""
     shard: str = ""
     """I/N: run only this part of the episodes, here; other machines or processes run the others."""
     out: Path | None = None

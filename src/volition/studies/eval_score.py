@@ -8,6 +8,7 @@ from typing import Any
 
 from volition.evaluation.chain import compare_chains, score_chains
 from volition.evaluation.episodes import EpisodeResult, troubles
+from volition.evaluation.measures import score_measures
 from volition.evaluation.suite import compare, score_tasks
 from volition.studies.eval_run import Done
 from volition.studies.output import write
@@ -58,9 +59,11 @@ def score_of(done: Done) -> dict[str, Any]:
 
 def figures(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Of chains where trials have several commands, of single tasks and every episode where they have one."""
+    measured = {name: score.to_json() for name, score in score_measures(results).items()}
+    besides = {"measures": measured} if measured else {}
     if are_chains(results):
-        return score_chains(results).to_json()
-    return score_tasks(results).to_json() | {"episodes": [result.to_json() for result in results]}
+        return score_chains(results).to_json() | besides
+    return score_tasks(results).to_json() | besides | {"episodes": [result.to_json() for result in results]}
 
 
 def speed_of(done: Done) -> dict[str, Any]:

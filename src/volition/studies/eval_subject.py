@@ -27,6 +27,7 @@ from volition.studies.training import load_policy
 from volition.training import checkpoint as checkpoints
 
 MAX_BATCH = 16  # rows of a policy call; more make no small model faster
+FEW = 4  # ... where a process holds one environment only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +73,14 @@ def make_plan(
         space=subject.contract.robot.action_space,
         num_workers=config.workers,
         slots_per_worker=max(1, min(env.slots_per_worker, -(-len(trials) // max(1, config.workers)))),
-        batch=config.batch or min(MAX_BATCH, env.slots_per_worker),
+        batch=config.batch or (MAX_BATCH if env.slots_per_worker > 1 else FEW),
         patience_seconds=config.patience,
     )
-    about = {"checkpoint": checkpoint_hash(subject.path), "device": config.device}
+    about = {
+        "checkpoint": checkpoint_hash(subject.path),
+        "device": config.device,
+        "protocol_max_steps": env.max_steps,
+    }
     return Plan(
         name=f"{config.env.rpartition(':')[2]}-{name}",
         env=env,

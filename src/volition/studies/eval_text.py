@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,19 +31,30 @@ def scored(score: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _chains(score) if "average_length" in score else _tasks(score)
     yield from _weakest(score["tasks"])
+    yield from _measures(score.get("measures", {}))
     if "against" in score:
         yield from _against(score["against"])
     yield from _troubles(score)
-    yield f"  {score['steps_per_policy_call']:.1f} control steps a policy call, at most {score['max_steps']} a task"
+    yield f"  {score['steps_per_policy_call']:.1f} control steps a policy call, {_limit(score)}"
     if score.get("control_steps_per_second"):
         steps, calls = score["control_steps_per_second"], score["policy_calls_per_second"]
         yield f"  {steps:,.0f} control steps/s, {calls:,.0f} policy calls/s, {score['evaluation_seconds']:,.0f} s"
+    yield "  " + ", ".join(f"{name} {told}" for name, told in score["settings"]["simulator"].items())
     yield f"  results: {score['folder']}"
 
 
+def _limit(score: Mapping[str, Any]) -> str:
+    """How many steps a task had; said aloud where it is not what the environment's protocol gives it."""
+    given, protocol = score["max_steps"], score["settings"].get("protocol_max_steps", score["max_steps"])
+    if given == protocol:
+        return f"at most {given} a task"
+    return f"at most {given} a task, where the protocol has {protocol}: not comparable with figures by the protocol"
+
+
 def percent(rate: float, interval: Sequence[float]) -> str:
-    """'94 % (91 to 97)'"""
-    return f"{rate:.0%} ({interval[0]:.0%} to {interval[1]:.0%})".replace("%", " %")
+    """'94 % (91 to 97)', the interval rounded outwards."""
+    low, high = math.floor(100 * interval[0] + 1e-9), math.ceil(100 * interval[1] - 1e-9)
+    return f"{100 * rate:.0f} % ({low} to {high})"
 
 
 def _chains(score: Mapping[str, Any]) -> Iterator[str]:
@@ -72,6 +84,19 @@ def _weakest(tasks: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {name:28} {percent(row['success_rate'], row['success_interval'])}, {count(row)} times"
     if len(weak) > WEAKEST:
         yield f"  ... and {len(weak) - WEAKEST} more tasks that sometimes fail"
+
+
+def _measures(measures: Mapping[str, Any]) -> Iterator[str]:
+    if measures:
+        yield f"  {'':28} {'all attempts':28} where it succeeded"
+    for name, row in measures.items():
+        good = row["of_successes"]
+        yield f"  {name:28} {_measured(row):28} {_measured(good) if good else '-'}"
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{row['mean']:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _against(found: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,6 @@ import numpy as np
 
 from volition.envs.desk import layout as at
 from volition.envs.desk.controller import METRES_PER_UNIT, RADIANS_PER_UNIT, Command, Controller
-from volition.envs.desk.gl import mujoco
 from volition.envs.desk.kinematics import (
     FINGER_OPEN,
     HOME,
@@ -30,9 +29,10 @@ from volition.envs.desk.kinematics import (
     rotation_from_euler,
 )
 from volition.envs.desk.layout import Box
-from volition.envs.desk.render import CAMERAS, Renderer
 from volition.envs.desk.state import BLOCKS, DeskState, Shift, Snapshot
-from volition.envs.desk.world import FURNITURE_JOINTS, World
+from volition.envs.desk.world import CAMERAS, FURNITURE_JOINTS, World
+from volition.envs.gl import mujoco
+from volition.envs.render import Renderer
 
 __all__ = ["DEFAULT_IMAGE_SIZES", "METRES_PER_UNIT", "RADIANS_PER_UNIT", "Desk", "Saved"]
 
@@ -118,7 +118,7 @@ class Desk:
         """uint8[height, width, 3], RGB."""
         world = self.world
         if world.scene not in self._renderers:
-            self._renderers[world.scene] = Renderer(world)
+            self._renderers[world.scene] = Renderer(world.model, world.data)
         world.light("bulb", self._bulb)
         world.light("led", self._led)
         return self._renderers[world.scene].draw(camera, height, width)

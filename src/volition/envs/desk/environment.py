@@ -22,12 +22,12 @@ from volition.envs.desk import expert, language
 from volition.envs.desk.chains import chains
 from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES, METRES_PER_UNIT, RADIANS_PER_UNIT, Desk
 from volition.envs.desk.expert import DemonstrationConfig
-from volition.envs.desk.gl import mujoco
-from volition.envs.desk.render import CAMERAS
 from volition.envs.desk.scene import CONTROL_HZ
 from volition.envs.desk.starts import DEMO, NONE, ShiftRange, StartState, sample
 from volition.envs.desk.state import SCENES, Snapshot
 from volition.envs.desk.tasks import TASKS, done, judge
+from volition.envs.desk.world import CAMERAS
+from volition.envs.gl import mujoco
 from volition.records import Observation, Start
 
 STATE_NAMES = (

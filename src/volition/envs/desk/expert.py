@@ -10,11 +10,12 @@ up before it leads sideways.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from volition.envs import demonstration
+from volition.envs.demonstration import DemonstrationConfig
 from volition.envs.desk import skills_blocks as blocks
 from volition.envs.desk import skills_furniture as furniture
 from volition.envs.desk.desk import Desk
@@ -80,53 +81,9 @@ def label(desk: Desk, task: str, top_speed: float = 1.0) -> np.ndarray:
     return steer(view, goal(view, task), top_speed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemonstrationConfig:
-    """How demonstrations vary. Labels never do: they are the expert's own action in the state that came about."""
-
-    top_speed: float = 1.0  # of the expert itself, so of labels too: share of a full step along any axis
-    slowest: float = 0.75  # share of the expert's speed that is executed, drawn per episode from this to 1
-    noise: float = 0.18  # standard deviation of the correlated noise on the six motions, in actions
-    careful: float = 0.3  # share of the noise that is left where the expert hardly moves
-    correlation: float = 0.85  # of the noise from one step to the next
-    kick_chance: float = 0.015  # per step: a push in one direction
-    kick: float = 0.8  # its size in actions
-    kick_steps: int = 4
-
-    def __post_init__(self) -> None:
-        for name in ("top_speed", "slowest"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
-        if not 0.0 <= self.correlation < 1.0:
-            raise ValueError(f"correlation must lie in [0, 1), got {self.correlation}")
-
-
 def demonstrate(
     desk: Desk, task: str, rng: np.random.Generator, config: DemonstrationConfig | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(executed, label), float64[7] each, without end; the caller steps the desk with `executed` between two items.
-
-    The first is the expert's action slowed down and disturbed, the second the expert's action as it is.
-    """
+    """(executed, label), float64[7] each, without end; the caller steps the desk with `executed` between two items."""
     config = config or DemonstrationConfig()
-    speed = rng.uniform(config.slowest, 1.0)
-    fresh = np.sqrt(1.0 - config.correlation**2) * config.noise
-    scale = np.array([1.0, 1.0, 1.0, 0.4, 0.4, 0.4])  # turns are disturbed less than moves
-    noise = rng.normal(0.0, config.noise, 6)
-    kick, left = np.zeros(3), 0
-    while True:
-        clean = label(desk, task, config.top_speed)
-        if left == 0 and rng.random() < config.kick_chance:
-            direction = rng.normal(size=3)
-            kick, left = config.kick * direction / np.linalg.norm(direction), config.kick_steps
-        noise = config.correlation * noise + rng.normal(0.0, fresh, 6)
-        executed = clean.copy()
-        # Where the expert itself is careful, a large error would rarely be the policy's.
-        moving, turning = (max(config.careful, float(np.abs(part).max())) for part in (clean[:3], clean[3:6]))
-        hurry = np.array([moving] * 3 + [turning] * 3)
-        executed[:6] = speed * executed[:6] + hurry * scale * noise
-        if left:
-            executed[:3] += kick
-            left -= 1
-        executed[:6] = np.clip(executed[:6], -1.0, 1.0)
-        yield executed, clean
+    return demonstration.demonstrate(lambda: label(desk, task, config.top_speed), rng, config)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from volition.envs.desk.gl import mujoco
+from volition.envs.gl import mujoco
 
 JOINT_LOW = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 JOINT_HIGH = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])

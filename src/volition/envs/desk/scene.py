@@ -6,9 +6,9 @@ scene_model("A") -> mujoco.MjModel
 from __future__ import annotations
 
 from volition.envs.desk.furniture import block_bodies, furniture_body
-from volition.envs.desk.gl import VISUAL, mujoco
 from volition.envs.desk.kinematics import arm_body
 from volition.envs.desk.layout import LAYOUTS, Layout
+from volition.envs.gl import VISUAL, mujoco
 
 CONTROL_HZ = 30
 SUBSTEPS = 8

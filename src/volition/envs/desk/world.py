@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from volition.envs.desk.gl import mujoco
 from volition.envs.desk.kinematics import euler_from_rotation, quaternion_from_rotation, rotation_from_euler
 from volition.envs.desk.layout import LAYOUTS
 from volition.envs.desk.scene import SUBSTEPS, scene_model
 from volition.envs.desk.state import BLOCKS, BlockState, Shift
+from volition.envs.gl import mujoco
 
+CAMERAS = ("static", "gripper")
 FURNITURE_JOINTS = ("door", "drawer", "button", "switch")  # the order in scene_obs
 _LAMPS = ("bulb", "led")
 _ROBOT, _TABLE, _SHELF, _DRAWER, _OTHER = range(5)

@@ -1,6 +1,6 @@
 """The one door to MuJoCo's drawing: chooses the backend before `mujoco` is imported, and holds the one GL context.
 
-    python -m volition.envs.desk.gl      exits 0 when a picture can be drawn without a screen, else 1 and says why
+    python -m volition.envs.gl      exits 0 when a picture can be drawn without a screen, else 1 and says why
 
 A second context in the same process draws nonsense without an error, so there is exactly one, made at the first
 picture, shared by all models and bound to the thread and process that made it.
