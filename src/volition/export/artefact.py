@@ -21,11 +21,13 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from volition.backbones.base import Backbone
 from volition.config import Contract, Experiment, read
 from volition.data.files import write_json
-from volition.export.passes import PassGraph, PassKind, calls_of
+from volition.export.passes import PassGraph, PassKind, calls_of, noise
 from volition.export.small import in_int8
-from volition.export.targets import TARGETS, Target, TargetName
+from volition.export.names import TargetName
+from volition.export.targets import TARGETS, Target
 from volition.export.trace import RowsFixedError
 from volition.policy import Policy
 from volition.training import checkpoint as checkpoints
@@ -53,7 +55,7 @@ def load_source(path: Path, *, allow: tuple[str, ...] = ()) -> Source:
     checkpoints.load_weights(policy, folder)
     policy.backbone.autocast = None
     policy = policy.eval().float()
-    return Source(folder=folder, policy=policy, contract=contract, calls=calls_of(policy, contract.robot))
+    return Source(folder=folder, policy=policy, contract=contract, calls=calls_of(policy, noise(contract.robot)))
 
 
 def write_artefact(
@@ -65,12 +67,7 @@ def write_artefact(
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} must be empty or not there yet: name another with --out")
     out.mkdir(parents=True, exist_ok=True)
-    passes = []
-    for number, (kind, tensors) in enumerate(source.calls.items()):
-        say(number / len(source.calls), f"{name}: pass {number + 1} of {len(source.calls)}")
-        file = f"pass{number}{target.suffix}"
-        free_rows = _write_pass(target, PassGraph(source.policy.backbone, kind), tensors, out / file)
-        passes.append({"file": file, "free_rows": free_rows, "kind": kind.to_json()})
+    passes = write_passes(source.policy.backbone, source.calls, name, out, say)
     head = {key: x.detach().contiguous().clone() for key, x in source.policy.head.state_dict().items()}
     save_file(in_int8(head) if target.small else head, out / HEAD)
     for document in ("config.json", "contract.json"):
@@ -84,6 +81,23 @@ def write_artefact(
     }
     write_json(out / EXPORT, about)
     return out
+
+
+def write_passes(
+    backbone: Backbone,
+    calls: Mapping[PassKind, Sequence[Tensor]],
+    name: TargetName,
+    folder: Path,
+    say: Callable[[float, str], None] = lambda share, text: None,
+) -> list[dict[str, Any]]:
+    """A file for every kind of pass -> what `load.open_passes` wants to know of them (JSON)."""
+    target, passes = TARGETS[name], []
+    for number, (kind, tensors) in enumerate(calls.items()):
+        say(number / len(calls), f"{name}: pass {number + 1} of {len(calls)}")
+        file = f"pass{number}{target.suffix}"
+        free_rows = _write_pass(target, PassGraph(backbone, kind), tensors, folder / file)
+        passes.append({"file": file, "free_rows": free_rows, "kind": kind.to_json()})
+    return passes
 
 
 def _write_pass(target: Target, graph: PassGraph, tensors: Sequence[Tensor], path: Path) -> bool:

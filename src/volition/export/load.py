@@ -1,6 +1,6 @@
 """An exported policy, from its folder to what acts: it does as the checkpoint did, and nobody knows a difference.
 
-    observations -> Collator -> Passes (ONNX Runtime, AOTInductor ...) -> Head -> chunks, states
+observations -> Collator -> Passes (ONNX Runtime, AOTInductor ...) -> Head -> chunks, states
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from volition.backbones.adapter import Adapter
 from volition.config import Contract, Experiment, read
 from volition.data.files import read_json
-from volition.export.artefact import EXPORT, HEAD, PROOF
+from volition.export.artefact import EXPORT, HEAD, PROOF, files_of
+from volition.export.names import CODE
 from volition.export.passes import Pass, PassKind, Passes
 from volition.export.small import from_int8
 from volition.export.targets import TARGETS, Target
 from volition.policy import Acting
 from volition.training import checkpoint as checkpoints
-
-CODE = "native_code"  # what --allow names for artefacts that run code of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +50,23 @@ def load_artefact(
     contract: Contract = read(folder / "contract.json", allow=packages)
     policy = experiment.build(contract.robot, contract.transforms, pretrained=False).eval().float()
     _fill(policy.head, folder / HEAD)
-    opened: dict[PassKind, Pass] = {}
-    for entry in about["passes"]:
-        one = target.open(folder / Path(entry["file"]).name, threads=threads, device=device)
-        kind = PassKind.from_json(entry["kind"])
-        opened[kind] = one if entry["free_rows"] else _row_by_row(one)
-    passes = Passes(policy.backbone.adapter, lambda kind, tensors: _find(opened, kind))
+    passes = open_passes(policy.backbone.adapter, about["passes"], target, folder, threads=threads, device=device)
     return Artefact(
         actor=Acting(passes, policy.head, policy.collator, policy.max_steps).eval(),
         contract=contract,
         one_row=not all(entry["free_rows"] for entry in about["passes"]),
     )
+
+
+def open_passes(
+    adapter: Adapter, entries: Sequence[Mapping[str, Any]], target: Target, folder: Path, *, threads: int, device: str
+) -> Passes:
+    """What `artefact.write_passes` wrote, ready to be asked."""
+    opened: dict[PassKind, Pass] = {}
+    for entry in entries:
+        one = target.open(folder / Path(entry["file"]).name, threads=threads, device=device)
+        opened[PassKind.from_json(entry["kind"])] = one if entry["free_rows"] else _row_by_row(one)
+    return Passes(adapter, lambda kind, tensors: _find(opened, kind))
 
 
 def _verify(folder: Path, *, unproved: bool) -> None:
@@ -71,10 +77,12 @@ def _verify(folder: Path, *, unproved: bool) -> None:
             f"{folder} is not signed: its proof did not hold or was not made ({PROOF} says more). "
             "Export again, or take the checkpoint"
         )
-    for name, expected in read_json(folder / checkpoints.MANIFEST).items():
-        path = folder / name
-        if not path.is_file() or checkpoints.sha256(path) != expected:
-            raise ValueError(f"{path} is not what was proved: its SHA-256 must be {expected}. Export again")
+    sums = read_json(folder / checkpoints.MANIFEST)
+    if found := set(sums) ^ set(files_of(folder)):
+        raise ValueError(f"{folder} must hold the files of its manifest and no others: {', '.join(sorted(found))}")
+    for name, expected in sums.items():
+        if checkpoints.sha256(folder / name) != expected:
+            raise ValueError(f"{folder / name} is not what was proved: its SHA-256 must be {expected}. Export again")
 
 
 def _target(folder: Path, about: Mapping[str, Any], allow: tuple[str, ...]) -> Target:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from torch import Tensor
 from volition.export.passes import Pass, PassGraph
 from volition.export.trace import drop_checks, trace
 
+CHATTY = ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx_ir", "onnxruntime")  # loggers
 OUTSIDE = 1024  # bytes from which on a weight stands outside of its graph
+INT8 = ("MatMul", "Gather", "Attention")  # not convolutions: those of ONNX Runtime take three times as long in int8
 PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -62,9 +65,9 @@ class Onnx:
     def write(self, graph: PassGraph, tensors: Sequence[Tensor], path: Path, *, free_rows: bool) -> None:
         import onnx
 
-        program = trace(graph, tensors, free_rows=free_rows)
-        drop_checks(program.graph_module)
         with TemporaryDirectory(dir=path.parent) as folder, _quiet():
+            program = trace(graph, tensors, free_rows=free_rows)
+            drop_checks(program.graph_module)
             plain = Path(folder) / path.name
             torch.onnx.export(program, f=plain, dynamo=True, external_data=True, verbose=False)
             model = _QUANTISE[self.weights](plain)
@@ -113,8 +116,8 @@ def _int8(path: Path) -> Any:
     whole = _plain(path)
     whole.metadata_props.add(key="onnx.quant.pre_process", value="done by the exporter")
     small = path.with_name("small.onnx")
-    quantize_dynamic(whole, str(small), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
-                     use_external_data_format=True)  # fmt: skip
+    quantize_dynamic(whole, str(small), op_types_to_quantize=list(INT8), weight_type=QuantType.QInt8, per_channel=True,
+                     reduce_range=True, use_external_data_format=True)  # fmt: skip
     return onnx.load(str(small))
 
 
@@ -158,17 +161,21 @@ def _move_weights(model: Any, folder: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter and the quantiser say to people who write exporters."""
-    exporter, root = logging.getLogger("torch.onnx"), logging.getLogger()
-    level = exporter.level
+    """Without what exporter and quantisers say to people who write such (some of it to the root's logger)."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels, root = [logger.level for logger in loggers], logging.getLogger()
 
-    def of_quantiser(record: logging.LogRecord) -> bool:
+    def of_others(record: logging.LogRecord) -> bool:
         return "quantization" not in record.pathname
 
-    exporter.setLevel(logging.ERROR)
-    root.addFilter(of_quantiser)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    root.addFilter(of_others)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
-        exporter.setLevel(level)
-        root.removeFilter(of_quantiser)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+        root.removeFilter(of_others)

@@ -160,18 +160,18 @@ class Listening:
         return self._backbone.new_cache()
 
 
-def calls_of(policy: Policy, robot: RobotSpec) -> dict[PassKind, list[Tensor]]:
+def calls_of(policy: Policy, seen: Iterator[Observation]) -> dict[PassKind, list[Tensor]]:
     """Every kind of pass that the policy's acting takes, with tensors of two rows to try it on."""
     listening = Listening(policy.backbone)
     actor = Acting(listening, policy.head, policy.collator, policy.max_steps)
-    states, seen = actor.start(2), observations(robot)
+    states = actor.start(2)
     for _ in range(policy.max_steps + 1 if policy.collator.interleaved else 1):  # until a full row has begun anew
         _, states = actor.act([next(seen), next(seen)], states)
     return listening.calls
 
 
-def observations(robot: RobotSpec, seed: int = 0) -> Iterator[Observation]:
-    """What a robot may see, made of noise."""
+def noise(robot: RobotSpec, seed: int = 0) -> Iterator[Observation]:
+    """What a robot may see, made of noise; without end."""
     rng = np.random.default_rng(seed)
     while True:
         images = {name: rng.integers(0, 256, (1, *size, 3), np.uint8) for name, size in robot.image_sizes.items()}

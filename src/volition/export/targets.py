@@ -1,8 +1,8 @@
 """What a policy can be exported to. A target writes one kind of pass to a file, and opens it again.
 
-    onnx, onnx-int8, onnx-int4    for ONNX Runtime: data, on any machine, on CPUs and (float32) GPUs and Jetsons
-    torch-export                  a graph of torch's own, for tools that go on from there
-    aoti, aoti-int8               compiled for this processor by AOTInductor: machine code, so it is run only if allowed
+onnx, onnx-int8, onnx-int4    for ONNX Runtime: data, on any machine, on CPUs and (float32) GPUs and Jetsons
+torch-export                  a graph of torch's own, for tools that go on from there
+aoti                          compiled for this processor by AOTInductor: machine code, so it is run only if allowed
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 from torch import Tensor
 
+from volition.export.names import TargetName
 from volition.export.onnx import Onnx
 from volition.export.passes import Pass, PassGraph
 from volition.export.torch_graphs import Compiled, TorchExport
-
-TargetName = Literal["onnx", "onnx-int8", "onnx-int4", "torch-export", "aoti", "aoti-int8"]
 
 
 class Target(Protocol):
@@ -44,6 +43,5 @@ TARGETS: dict[TargetName, Target] = {
     "onnx-int4": Onnx(weights="int4"),
     "torch-export": TorchExport(),
     "aoti": Compiled(),
-    "aoti-int8": Compiled(weights="int8"),
 }
 assert set(get_args(TargetName)) == set(TARGETS)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal
+from typing import Generic
 
 import tyro
 
+from volition.export.names import TargetName
 from volition.studies.env_command import AnyEnv, EnvFlags, named_env, parse
 
 
@@ -17,8 +18,9 @@ class Export(Generic[AnyEnv]):
 
     Status 1 where it does not: the artefact is there, unsigned, and `volition serve` refuses it.
 
-    Example:  volition export runs/demo --target onnx-int8 --out runs/demo-int8 --starts 40 --shift --scenes D
+    Example:  volition export runs/demo --target onnx-int8 --out runs/demo-int8 --shift --scenes D
               volition serve runs/demo-int8
+              volition eval runs/demo-int8 --env desk --chains 20
     """
 
     checkpoint: tyro.conf.Positional[Path]
@@ -26,20 +28,20 @@ class Export(Generic[AnyEnv]):
     environment: EnvFlags[AnyEnv]
     env: str = "desk"
     """Where the exported policy is compared with the policy: one of ours, or 'package.module:ClassName'."""
-    target: Literal["onnx", "onnx-int8"] = "onnx"
-    """What to write: float32, or int8 weights and activations in matrix products."""
+    target: TargetName = "onnx-int8"
+    """What to write (docs/export.md): `onnx` is float32; `torch-export` and `aoti` run code when they are opened."""
     out: Path
     """The artefact's folder; it must be empty or not there yet."""
     starts: int = 20
-    """Starts of every task for the closed-loop comparison. 0: none, and the artefact is not signed."""
+    """Starts of every task, which the policy and the exported one both do. 0: none, and the artefact is not signed."""
     tasks: tuple[str, ...] = ()
     """Tasks for the comparison; by default all that the environment has."""
     margin: float = 0.02
     """How much worse it may be: the lower end of the 95 % interval of the difference must lie above minus this."""
     least_cosine: float = 0.99
-    """Of the exported actions with the policy's own, in the mean."""
+    """Of the exported actions with the policy's own, in the mean over all steps of all chunks."""
     looks: int = 8
-    """Observations of every parity episode; there is one episode for each task."""
+    """Observations that both are shown of an episode of every task, to compare their actions."""
     max_steps: int | None = None
     """Control steps an episode; by default what the environment's protocol says."""
     seed: int = 700_000
