@@ -205,9 +205,11 @@ def pairs_for_margin(gains: Sequence[float | int], margin: float, *, most: int =
     if not len(data) or not 0 < margin < 1:
         raise ValueError(f"at least one gain and a margin between 0 and 1 are needed, got {len(data)} and {margin}")
 
+    shares = (data + 1.0) / 2.0
+    mean, spread = float(shares.mean()), float(shares.var())
+
     def shown(count: int) -> bool:
-        shares = (data + 1.0) / 2.0
-        return 2.0 * _bounds(float(shares.mean()), float(shares.var()), count, CONFIDENCE)[0] - 1.0 > -margin
+        return 2.0 * _bounds(mean, spread, count, CONFIDENCE)[0] - 1.0 > -margin
 
     if not shown(most):
         return 0

@@ -24,9 +24,9 @@ from torch import Tensor
 from volition.backbones.base import Backbone
 from volition.config import Contract, Experiment, read
 from volition.data.files import write_json
+from volition.export.names import TargetName
 from volition.export.passes import PassGraph, PassKind, calls_of, noise
 from volition.export.small import in_int8
-from volition.export.names import TargetName
 from volition.export.targets import TARGETS, Target
 from volition.export.trace import RowsFixedError
 from volition.policy import Policy

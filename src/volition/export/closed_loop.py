@@ -33,7 +33,8 @@ class ClosedLoop:
 
     @property
     def not_worse(self) -> bool:
-        return self.difference.low > -self.margin
+        """A policy that never succeeds shows nothing about another."""
+        return self.policy > 0 and self.difference.low > -self.margin
 
 
 def closed_loop(

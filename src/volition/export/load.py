@@ -19,7 +19,7 @@ from volition.config import Contract, Experiment, read
 from volition.data.files import read_json
 from volition.export.artefact import EXPORT, HEAD, PROOF, files_of
 from volition.export.names import CODE
-from volition.export.passes import Pass, PassKind, Passes
+from volition.export.passes import Pass, Passes, PassKind
 from volition.export.small import from_int8
 from volition.export.targets import TARGETS, Target
 from volition.policy import Acting

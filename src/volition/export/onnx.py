@@ -35,8 +35,8 @@ PROVIDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Onnx:
-    """weights: of matrix products. int8: a scale a channel, and what they are multiplied with is brought to 8 bits as it
-    comes, a scale a call (so rows take a call each); int4: a scale for every 32, products in float32.
+    """weights: of matrix products. int8: a scale a channel, and what they are multiplied with is brought to 8 bits as
+    it comes, a scale a call (so rows take a call each); int4: a scale for every 32, products in float32.
     """
 
     weights: Literal["float32", "int8", "int4"] = "float32"
@@ -108,7 +108,7 @@ def _plain(path: Path) -> Any:
     return onnx.load(str(path))
 
 
-def _int8(path: Path) -> Any:
+def in_int8(path: Path) -> Any:
     """Weights in 7 of the 8 bits: without VNNI instructions a sum of two products of 8 bits overflows."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -121,7 +121,7 @@ def _int8(path: Path) -> Any:
     return onnx.load(str(small))
 
 
-def _int4(path: Path) -> Any:
+def in_int4(path: Path) -> Any:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantiser = MatMulNBitsQuantizer(_plain(path), bits=4, block_size=32, is_symmetric=True)
@@ -129,7 +129,7 @@ def _int4(path: Path) -> Any:
     return quantiser.model.model
 
 
-_QUANTISE: Mapping[str, Callable[[Path], Any]] = {"float32": _plain, "int8": _int8, "int4": _int4}
+_QUANTISE: Mapping[str, Callable[[Path], Any]] = {"float32": _plain, "int8": in_int8, "int4": in_int4}
 
 
 def _forget_origins(model: Any) -> None:

@@ -22,7 +22,6 @@ from transformers import DynamicCache
 from volition.backbones.adapter import Adapter
 from volition.backbones.base import Backbone
 from volition.backbones.images import fit, normalise
-from volition.backbones.stream import Runner
 from volition.contract import RobotSpec
 from volition.policy import Acting, Policy
 from volition.records import Observation

@@ -8,9 +8,8 @@ aoti                          compiled for this processor by AOTInductor: machin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol, get_args, runtime_checkable
 
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from volition.export.passes import Pass, PassGraph
 from volition.export.torch_graphs import Compiled, TorchExport
 
 
+@runtime_checkable
 class Target(Protocol):
     """A frozen dataclass."""
 

@@ -1,7 +1,7 @@
 """Passes as torch itself keeps them: a graph for other tools, or code compiled for this processor.
 
-Both run code that their files bring (a compiled pass is machine code, a graph's sizes are expressions that are evaluated),
-so who opens them must trust where they come from.
+Both run code that their files bring (a compiled pass is machine code, a graph's sizes are expressions that are
+evaluated), so who opens them must trust where they come from.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from volition.export.passes import PassGraph
 
@@ -19,17 +20,19 @@ MAYBE = torch.export.Dim.AUTO
 def trace(graph: PassGraph, tensors: Sequence[Tensor], *, free_rows: bool) -> torch.export.ExportedProgram:
     """Free are the number of tokens and of tokens before them, and of rows if wanted.
 
-    ValueError where the model fixes the number of rows. A pass over a single token stays one of a single token.
+    RowsFixedError where that can't be, other ValueErrors where the model cannot be exported at all. A pass over a
+    single token stays one of a single token.
     """
     given = tuple(tensors) if free_rows else tuple(x[:1] for x in tensors)
     free = _free(graph, given, free_rows)
     with torch.no_grad():
         try:
             program = torch.export.export(graph.eval(), given, dynamic_shapes={"tensors": free})
-        except torch._dynamo.exc.UserError as error:
-            if not free_rows:
-                raise
-            raise RowsFixedError(f"{type(graph.model).__name__} fixes the number of rows: {error}") from error
+        except (torch._dynamo.exc.UserError, GuardOnDataDependentSymNode) as error:
+            name, reason = type(graph.model).__name__, next(iter(f"{error}".strip().splitlines()), "")
+            if free_rows:
+                raise RowsFixedError(f"{name} fixes the number of rows: {reason}") from error
+            raise ValueError(f"{name} cannot be exported, serve the checkpoint as it is: {reason}") from error
     _require_free_tokens(graph, program, free)
     return program
 

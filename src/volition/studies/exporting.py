@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ def execute(command: Export[Any]) -> Path:
     env: EnvConfig = command.environment.fit(source.contract.robot)
     require_tasks(env, command.tasks)
     with Bars() as bars, one_thread():
-        folder = write_artefact(
-            source, command.target, command.out, lambda share, text: bars.say("export", share, text)
-        )
+        folder = write_artefact(source, command.target, command.out, partial(bars.say, "export"))
         exported = load_artefact(folder, allow=(*command.allow, CODE), unproved=True, threads=1)
         bars.say("export", 1.0, f"{size_of(folder) / 1e6:.1f} MB")
         proof = prove(command, source, exported, env, bars.say)
@@ -110,6 +109,8 @@ def _verdict(alike: bool, loop: ClosedLoop | None) -> str:
         return "NOT signed: its actions are not those of the policy"
     if loop is None:
         return "NOT signed: nothing shows that it does as well (--starts)"
+    if not loop.policy:
+        return "NOT signed: the policy itself never succeeds there, so that nothing can be compared"
     if not loop.not_worse:
         return f"NOT signed: it may be worse by {loop.margin:.1%} or more; more --starts make the interval narrower"
     return "signed"
