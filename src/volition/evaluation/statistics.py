@@ -98,7 +98,7 @@ def mean_over_tasks(outcomes: Mapping[str, Sequence[bool]], confidence: float = 
     return Estimate(value=mean, low=low, high=high, count=int(counts.sum()))
 
 
-def bounded_mean(values: Sequence[float | int], low: float, high: float, confidence: float = CONFIDENCE) -> Estimate:
+def bounded_mean(values: Sequence[float], low: float, high: float, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of values that lie in low..high, such as chain lengths 0 to 5, and its interval.
 
     Wilson's interval with the count that outcomes of a coin would need to be as sure; the variance is taken with two
@@ -117,7 +117,7 @@ def bounded_mean(values: Sequence[float | int], low: float, high: float, confide
 
 
 def bootstrap_mean(
-    values: Sequence[float | int], *, confidence: float = CONFIDENCE, num_samples: int = 4000, seed: int = 0
+    values: Sequence[float], *, confidence: float = CONFIDENCE, num_samples: int = 4000, seed: int = 0
 ) -> Estimate:
     """The mean of any numbers and its percentile bootstrap interval; `bounded_mean` where they are bounded."""
     data = np.asarray(values, dtype=np.float64)
@@ -131,7 +131,7 @@ def bootstrap_mean(
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=len(data))
 
 
-def paired_difference(first: Sequence[float | int], second: Sequence[float | int], *, most: float = 1.0) -> Difference:
+def paired_difference(first: Sequence[float], second: Sequence[float | int], *, most: float = 1.0) -> Difference:
     """What `first` reached minus what `second` reached; entry i of both is the same start.
 
     Outcomes lie in 0..`most`: successes are 0 or 1, chains 0 to 5.
