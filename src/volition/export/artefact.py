@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors.torch import save_file
@@ -61,26 +63,36 @@ def load_source(path: Path, *, allow: tuple[str, ...] = ()) -> Source:
 def write_artefact(
     source: Source, name: TargetName, out: Path, say: Callable[[float, str], None] = lambda share, text: None
 ) -> Path:
-    """Everything but the proof and the manifest. ValueError where the folder holds something already."""
-    target = TARGETS[name]
-    target.require()
-    if out.exists() and any(out.iterdir()):
+    """Everything but the proof and the manifest. ValueError where the folder holds something, or it cannot be done."""
+    TARGETS[name].require()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} must be empty or not there yet: name another with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    passes = write_passes(source.policy.backbone, source.calls, name, out, say)
-    head = {key: x.detach().contiguous().clone() for key, x in source.policy.head.state_dict().items()}
-    save_file(in_int8(head) if target.small else head, out / HEAD)
-    for document in ("config.json", "contract.json"):
-        shutil.copyfile(source.folder / document, out / document)
-    about = {
-        "target": name,
-        "checkpoint": source.folder.name,
-        "checkpoint_manifest": checkpoints.sha256(source.folder / checkpoints.MANIFEST),
-        "versions": {package: version(package) for package in ("volition", "torch", "transformers")},
-        "passes": passes,
-    }
-    write_json(out / EXPORT, about)
+    with _whole_or_not_at_all(out) as folder:
+        passes = write_passes(source.policy.backbone, source.calls, name, folder, say)
+        head = {key: x.detach().contiguous().clone() for key, x in source.policy.head.state_dict().items()}
+        save_file(in_int8(head) if TARGETS[name].small else head, folder / HEAD)
+        for document in ("config.json", "contract.json"):
+            shutil.copyfile(source.folder / document, folder / document)
+        about = {
+            "target": name,
+            "checkpoint": source.folder.name,
+            "checkpoint_manifest": checkpoints.sha256(source.folder / checkpoints.MANIFEST),
+            "versions": {package: version(package) for package in ("volition", "torch", "transformers")},
+            "passes": passes,
+        }
+        write_json(folder / EXPORT, about)
     return out
+
+
+@contextmanager
+def _whole_or_not_at_all(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as around:
+        folder = Path(around) / out.name
+        folder.mkdir()
+        yield folder
+        folder.replace(out)
 
 
 def write_passes(

@@ -25,7 +25,7 @@ from volition.export.trace import drop_checks, trace
 
 CHATTY = ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx_ir", "onnxruntime")  # loggers
 OUTSIDE = 1024  # bytes from which on a weight stands outside of its graph
-INT8 = ("MatMul", "Gather", "Attention")  # not convolutions: those of ONNX Runtime take three times as long in int8
+INT8 = ("MatMul", "Gather")  # not convolutions: those of ONNX Runtime take three times as long in int8
 PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
