@@ -42,6 +42,12 @@ class Elsewhere(Toy):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokenConfig(ToyConfig):
+    def make(self) -> Env:  # type: ignore[override]
+        raise OSError("the table has fallen over")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ElsewhereConfig(ToyConfig):
     def make(self) -> Env:  # type: ignore[override]
         return Elsewhere()
@@ -98,6 +104,15 @@ def test_failures_stand_by_the_first_failed_task_with_what_was_shown_of_it(done:
         assert 0 < shown[0].distance <= shown[1].distance
         assert all("blue" in one.instruction for one in shown)
     assert found.failing_note == ""
+
+
+def test_a_task_that_was_never_shown_says_so(done: Done, tmp_path: Path) -> None:
+    out = tmp_path / "red"
+    record_env(Recording(env=ToyConfig(), record=RecordConfig(tasks=TASKS[:1], episodes_per_task=2, workers=0)), out)
+    found = report(done, replace(ABOUT, data=DataConfig(path=str(out), cameras=("base",)), films=2))
+    assert (found.failing[0].task, found.failing[0].among) == ("reach_blue", 0)
+    assert "No demonstration of this task was learned from" in write_report(found, tmp_path).read_text()
+    assert "No demonstration of this" not in write_report(report(done, replace(ABOUT, films=2)), tmp_path).read_text()
 
 
 def test_a_chain_that_failed_is_filmed_from_the_failed_command(done: Done) -> None:
@@ -173,6 +188,10 @@ def test_what_cannot_be_shown_is_said(done: Done, tmp_path: Path) -> None:
     assert "There are no films: " in changing.failing_note
     assert "must end as it did" in changing.failing_note
     assert changing.failing[0].num_episodes == 6
+    perfect = report(run(tmp_path, CHAINS, Seeker()), replace(ABOUT, env=BrokenConfig(), workers=1))
+    assert perfect.failing == perfect.clips == ()
+    assert "the table has fallen over" in write_report(perfect, tmp_path).read_text()
+    assert "the table has fallen over" in json.loads((tmp_path / "report.json").read_text())["failing_note"]
 
 
 def test_errors_are_told_apart_from_failures(tmp_path: Path) -> None:

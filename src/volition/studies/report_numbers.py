@@ -41,6 +41,11 @@ def unit_duration(seconds: float) -> str:
     return "".join(f"<span>{number}</span><small>{unit}</small>" for number, unit in _parts(seconds))
 
 
+def plural(count: int) -> str:
+    """What a noun ends with after this number."""
+    return "" if count == 1 else "s"
+
+
 def words(task: str) -> str:
     """'push_blue_block_left' -> 'push blue block left'"""
     return task.replace("_", " ")

@@ -13,7 +13,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from volition.studies.report_numbers import THIN, duration, interval, percent, rate, unit_duration, words
+from volition.studies.report_numbers import THIN, duration, interval, percent, plural, rate, unit_duration, words
 from volition.studies.report_parts import Chains, Clip, Demonstration, Failing, Report
 from volition.studies.report_sections import (
     chains_section,
@@ -107,11 +107,11 @@ def _films(report: Report) -> str:
 
 def _failing(report: Report) -> str:
     """Films by the first task that failed, each beside the demonstrations that begin most like it."""
+    note = f'<p class="note">{escape(report.failing_note)}</p>' if report.failing_note else ""
     if not report.failing:
-        return ""
+        return f"<section>{note}</section>" if note else ""
     near = " Beside a film: what was shown of the task from the most similar beginning, at even times."
     compared = any(failing.among for failing in report.failing)
-    note = f'<p class="note">{escape(report.failing_note)}</p>' if report.failing_note else ""
     return (
         "<section><h2>Where it fails first</h2><p>The task that ended most episodes stands at the top."
         f"{near if compared else ''}</p>{note}{''.join(_failed(failing) for failing in report.failing)}</section>"
@@ -119,7 +119,6 @@ def _failing(report: Report) -> str:
 
 
 def _failed(failing: Failing) -> str:
-    plural = lambda count: "" if count == 1 else "s"
     episodes, attempts = failing.num_episodes, failing.success.count
     found = (
         f'<div class="failed"><h3>{escape(words(failing.task))}</h3><p class="soft">ended {episodes} '
@@ -136,8 +135,10 @@ def _failed(failing: Failing) -> str:
 
 def _near(failing: Failing, shown: tuple[Demonstration, ...]) -> str:
     """Strips of demonstrations, and whether their beginnings are as near as demonstrations are to each other."""
-    if not failing.among:
+    if not failing.nearest:
         return ""
+    if not failing.among:
+        return '<div class="near"><p class="note">No demonstration of this task was learned from.</p></div>'
     strips = "".join(
         f'<figure><div class="strip"><img alt="a demonstration" src="{_data("image/jpeg", one.strip)}">'
         f"</div><figcaption><q>{escape(one.instruction)}</q><small>episode {one.number}, differs by "
@@ -147,7 +148,7 @@ def _near(failing: Failing, shown: tuple[Demonstration, ...]) -> str:
     scale = f"; demonstrations differ from the nearest other one by {failing.usual:.1f}" if failing.usual else ""
     return (
         f'<div class="near">{strips}<p class="note">Grey levels of 255 in the first pictures, nearest of '
-        f"{failing.among} demonstrations{scale}.</p></div>"
+        f"{failing.among} demonstration{plural(failing.among)}{scale}.</p></div>"
     )
 
 

@@ -64,7 +64,8 @@ class Demonstration:
 class Failing:
     """A task at which episodes ended: how often it was the first that failed, films of it, and what was shown of it.
 
-    `nearest` holds for every film the demonstrations whose beginnings look most like its own, `among` their number.
+    `nearest`: for every film the demonstrations whose beginnings look most like its own, out of `among`; it is empty
+    where none were looked for.
     """
 
     task: str
@@ -173,6 +174,7 @@ class Report:
             "tasks": tasks,
             "chains": None if self.chains is None else _chains_json(self.chains),
             "failing": [_failing_json(failing) for failing in self.failing],
+            "failing_note": self.failing_note,
             "swap": None if self.swap is None else self.swap.score.to_json(),
             "blind": None if self.blind is None else _blind_json(self.blind),
             "losses": {curve.name: [list(point) for point in curve.points] for curve in self.losses},
