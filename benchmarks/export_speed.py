@@ -4,7 +4,8 @@
 
 tiny is the demo's model, middle the Kosmos-2 of `policy_speed.py`, both with an LSTM head, random weights, one camera
 (tiny: two), a new picture at every call. All sides take turns in one process, one thread each; the clock of this
-process's CPU is told beside the wall's, for machines with other work; VLM is its passes alone. Sizes are of all weights, head included.
+process's CPU is told beside the wall's, for machines with other work; VLM is its passes alone. Sizes are of all
+weights, head included.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def measure(sides: Sequence[Side], observations: Iterator[Observation], rounds: 
         wall, cpu = (np.array(x) for x in zip(*clock[side.name], strict=True))
         off = float(np.abs(np.stack(chunks[side.name]) - theirs)[..., :-1].max())
         logger.info(
-            "%-10s %7.2f ms p50 %8.2f p99 %5.2f x  CPU %7.2f ms %5.2f x  VLM %7.2f ms %5.2f x  %7.2f MB %5.2f x  off by "
-            "%.1e at most",
+            "%-10s %7.2f ms p50 %8.2f p99 %5.2f x  CPU %7.2f ms %5.2f x  VLM %7.2f ms %5.2f x  %7.2f MB %5.2f x  "
+            "off by %.1e at most",
             *(side.name, np.median(wall), np.quantile(wall, 0.99), base[0] / np.median(wall)),
             *(np.median(cpu), base[1] / np.median(cpu), side.passes, sides[0].passes / side.passes),
             *(side.megabytes, sides[0].megabytes / side.megabytes, off),
