@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pytest
 
 from tests.envs.calvin.tools import require_clones
+from tests.slide import SlideConfig
 from tests.toy import ToyConfig
 from volition.envs.base import EnvConfig
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.envs.gymnasium.metaworld import MetaworldConfig
 from volition.envs.mobile.environment import MobileConfig, Space
 from volition.records import Env, Observation, Start
 
@@ -54,6 +57,20 @@ def mobile(space: Space) -> Case:
     )
 
 
+def gymnasium() -> Case:
+    return Case(config=SlideConfig(picture_size=(24, 28)), shown=SlideConfig().ids)
+
+
+def metaworld() -> Case:
+    pytest.importorskip("metaworld", reason="metaworld pins another MuJoCo than the desk's: see docs/evaluation.md")
+    return Case(config=MetaworldConfig(picture_size=(32, 40)), shown=("reach-v3", "drawer-open-v3"), known=4)
+
+
+def unheard_of(name: str, what: str) -> Case:
+    pytest.importorskip(name, reason=f"{name} needs {what}; the adapter was never run")
+    raise AssertionError(f"{name} is here: make a case of it")
+
+
 # name -> what makes the case; it calls `pytest.skip` with the reason where the simulator is not here
 CASES: dict[str, Callable[[], Case]] = {
     "toy": toy,
@@ -61,6 +78,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "calvin": calvin,
     "mobile": partial(mobile, "2d"),
     "mobile_3d": partial(mobile, "3d"),
+    "gymnasium": gymnasium,
+    "metaworld": metaworld,
+    "libero": partial(unheard_of, "libero", "assets and pins of its own"),
+    "simpler": partial(unheard_of, "simpler_env", "an NVIDIA GPU and assets of its own"),
 }
 
 

@@ -122,7 +122,13 @@ def test_a_missing_dataset_is_one_line(
     ]
 
 
-TRANSIENT = ("_seconds", "_per_second", "folder")  # fields that differ between runs of one evaluation
+TRANSIENT = (
+    "_seconds",
+    "_per_second",
+    "folder",
+    "report",
+    "harness_file",
+)  # fields that differ between runs of one evaluation
 TINY = (
     *("--run", "runs/tiny", "--loop.log-every", "2", "--loop.save-every", "2", "--loop.batch-size", "2"),
     *("--data.recording.record.tasks", "open_drawer", "--data.recording.record.episodes-per-task", "1"),
@@ -220,6 +226,10 @@ def test_shards_are_merged_into_what_one_call_finds(trained: Path, capsys: pytes
         for file in ("whole.json", "merged.json")
     ]
     assert {name: x for name, x in lasting[0].items() if name in lasting[1]} == lasting[1]
+    report = Path(json.loads((trained / "whole.json").read_text())["report"])
+    assert "No demonstrations" not in report.read_text()
+    (failing,) = json.loads(report.with_name("report.json").read_text())["failing"]
+    assert (failing["task"], failing["num_first_failures"], len(failing["films"])) == ("turn_on_led", 4, 4)
     assert volition("eval", "--merge", str(parts[0])) == 2
     assert "2 of 4 episodes are missing (numbers 1, 3)" in capsys.readouterr().err
 

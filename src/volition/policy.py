@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,19 @@ class Acting(nn.Module):
     def start(self, n: int) -> list[RobotState]:
         """States of `n` robots that have seen nothing."""
         return [RobotState(None, self.head.start()) for _ in range(n)]
+
+    def padded_for(self, instructions: Sequence[str]) -> Acting:
+        """The same weights, with rows as long in every call as the longest of these instructions makes them.
+
+        Interleaved history is left as it is: rows of one length go through the backbone together, without padding.
+        """
+        if self.collator.interleaved or not instructions:
+            return self
+        collator = self.collator
+        rows = collator.adapter.collate(instructions, len(collator.cameras))["input_ids"]
+        padded = copy(self)
+        padded.collator = replace(collator, length=rows.shape[1])
+        return padded
 
     @torch.inference_mode()
     def act(
@@ -134,6 +148,7 @@ class Collator:
     cameras: tuple[str, ...]  # the ones the policy looks at, in the order of its prompt
     state: tuple[int, ...]  # the entries of the robot's state that it is given; none by default
     interleaved: bool = False  # all steps of a window in one row of the backbone, instead of a row each
+    length: int = 0  # tokens that rows are padded to at least
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Batch, Target]:
         actions = [self.transforms.encode(s.actions, s.observation) for s in samples]
@@ -176,7 +191,9 @@ class Collator:
         rows_each, steps_each = (1, steps) if self.interleaved else (steps, 1)
         texts = [o.instruction for o in seen for _ in range(rows_each)]
         return Batch(
-            inputs=self.adapter.collate(texts, len(self.cameras), steps=steps_each, causal=self.interleaved),
+            inputs=self.adapter.collate(
+                texts, len(self.cameras), steps=steps_each, causal=self.interleaved, length=self.length
+            ),
             images={camera: _stack([o.images[camera] for o in seen]) for camera in self.cameras},
             state=_stack([o.state[:, list(self.state)] for o in seen]),
         )

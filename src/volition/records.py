@@ -83,6 +83,13 @@ class Actor(Protocol):
     # `act`: one observation (T = 1) and one state a robot -> chunks float32[B, H, A] in robot units, new states
 
 
+@runtime_checkable
+class Padding(Actor, Protocol):
+    """A policy that pads the instructions of a call to the longest: the last bits of its answers may depend on it."""
+
+    def padded_for(self, instructions: Sequence[str]) -> Actor: ...  # the same, padding always to the longest of these
+
+
 @dataclass(frozen=True)
 class Settled:
     """What a robot is going to do before an answer comes, and perhaps after: a chunk is to continue it."""

@@ -80,7 +80,7 @@ def test_the_terminal_shows_them_with_their_intervals() -> None:
     results = evaluate(Seeker(deaf=True), MeasuredWorld(), TRIALS, HERE)
     score = figures(results)
     shown = dict.fromkeys(("num_errors", "repeated_episodes", "steps_per_policy_call", "max_steps"), 0)
-    text = list(lines(score | shown | {"folder": "here"}))
+    text = list(lines(score | shown | {"folder": "here", "settings": {"simulator": {}}}))
     row = next(line for line in text if line.strip().startswith("way "))
     mean, (low, high) = score["measures"]["way"]["mean"], score["measures"]["way"]["interval"]
     assert f"{mean:.3g} ({low:.3g} to {high:.3g})" in row

@@ -34,6 +34,20 @@ def test_workers_and_neighbours_change_no_bit(policy: Policy, caplog: pytest.Log
     assert "row by row" not in caplog.text, "a policy of ours must not need the slow way"
 
 
+def test_padding_changes_the_shape_of_calls_and_what_they_mean_not(policy: Policy) -> None:
+    env = ToyConfig().make()
+    env.reset(Start(3, TASKS))
+    looks = [env.observe(text) for text in ("go to the red square", "red")]
+    padded = policy.padded_for(["please touch the red square, if you can", "red"])
+    wanted = padded.collator.adapter.collate(["please touch the red square, if you can"], 1)["input_ids"].shape[1]
+    assert {padded.collator.batch(some).inputs["input_ids"].shape[1] for some in (looks, looks[1:])} == {wanted}
+    for some in (looks, looks[1:]):
+        free, held = (actor.act(some, actor.start(len(some)))[0] for actor in (policy, padded))
+        np.testing.assert_allclose(held, free, atol=1e-5)
+    assert policy.collator.length == 0
+    assert padded.backbone is policy.backbone
+
+
 def test_a_policy_that_mixes_its_rows_is_found_out(policy: Policy) -> None:
     class Mixed(Policy):
         def act(self, observations, states):  # type: ignore[no-untyped-def]

@@ -99,13 +99,13 @@ def chain_lengths(rng: np.random.Generator, success: float, count: int) -> np.nd
 @pytest.mark.parametrize("success", [0.3, 0.8, 0.97, 0.99])
 def test_bounded_mean_covers_the_truth(success: float) -> None:
     rng, truth = np.random.default_rng(4), sum(success**i for i in range(1, 6))
-    found = [bounded_mean(chain_lengths(rng, success, 30).tolist(), 0, 5) for _ in range(500)]
+    found = [bounded_mean(chain_lengths(rng, success, 30).tolist(), 0.0, 5.0) for _ in range(500)]
     assert 0.9 < np.mean([e.low <= truth <= e.high for e in found]) < 0.99
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
 def test_bounded_mean_is_never_certain_and_mirrors(lengths: list[int]) -> None:
-    found, mirrored = bounded_mean(lengths, 0, 5), bounded_mean([5 - x for x in lengths], 0, 5)
+    found, mirrored = bounded_mean(lengths, 0.0, 5.0), bounded_mean([5 - x for x in lengths], 0.0, 5.0)
     assert 0 <= found.low <= found.value <= found.high <= 5
     assert found.high > found.low
     assert found.value == pytest.approx(np.mean(lengths))
@@ -115,12 +115,12 @@ def test_bounded_mean_is_never_certain_and_mirrors(lengths: list[int]) -> None:
 def test_bounded_mean_of_many_is_the_normal_interval_and_of_a_coin_wilsons() -> None:
     lengths = chain_lengths(np.random.default_rng(5), 0.8, 4000)
     half = 1.96 * lengths.std() / np.sqrt(4000)
-    found = bounded_mean(lengths.tolist(), 0, 5)
+    found = bounded_mean(lengths.tolist(), 0.0, 5.0)
     assert found.interval == pytest.approx((found.value - half, found.value + half), abs=3e-3)
-    coin = bounded_mean([1.0] * 7 + [0.0] * 13, 0, 1)
+    coin = bounded_mean([1.0] * 7 + [0.0] * 13, 0.0, 1.0)
     assert coin.interval == pytest.approx(wilson(7, 20).interval)
     with pytest.raises(ValueError, match=r"all in 0..5"):
-        bounded_mean([6], 0, 5)
+        bounded_mean([6], 0.0, 5.0)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
@@ -151,10 +151,10 @@ def test_paired_difference_of_the_same_is_nothing_and_still_not_certain() -> Non
 def test_differences_of_chains_are_found_as_often_as_they_should_be() -> None:
     rng = np.random.default_rng(6)
     pairs = [(chain_lengths(rng, 0.8, 60), chain_lengths(rng, 0.8, 60)) for _ in range(200)]
-    equal = [paired_difference(a.tolist(), b.tolist(), most=5) for a, b in pairs]
+    equal = [paired_difference(a.tolist(), b.tolist(), most=5.0) for a, b in pairs]
     assert 0.01 <= np.mean([d.p_value < 0.05 for d in equal]) <= 0.1
     assert np.mean([d.low <= 0 <= d.high for d in equal]) > 0.9
-    better = paired_difference(chain_lengths(rng, 0.9, 400).tolist(), chain_lengths(rng, 0.6, 400).tolist(), most=5)
+    better = paired_difference(chain_lengths(rng, 0.9, 400).tolist(), chain_lengths(rng, 0.6, 400).tolist(), most=5.0)
     assert better.p_value < 0.001
     assert better.low > 1
     assert better.only_first > better.only_second

@@ -8,10 +8,11 @@ import pytest
 from tests.tiny import SMALL
 from volition.backbones import TinyPaliGemma
 from volition.data.calvin import SPEC
+from volition.envs.desk.environment import DeskConfig
 from volition.heads import ActionLoss, LSTMHeadConfig
 from volition.recipes import calvin
-from volition.studies.evaluating import EvalConfig, evaluate_checkpoint, make_env_config
-from volition.studies.training import load_policy, run_training
+from volition.studies.evaluating import EvalConfig, evaluate_checkpoint
+from volition.studies.training import run_training
 from volition.training.metrics import read_metrics
 from volition.training.optim import OptimConfig
 
@@ -43,7 +44,7 @@ def test_training_on_it_lowers_the_loss(run: Path) -> None:
 
 
 def test_offline_evaluation_beats_a_constant_answer(run: Path) -> None:
-    score = evaluate_checkpoint(EvalConfig(checkpoint=run, offline=MINI))["offline"]
+    score = evaluate_checkpoint(EvalConfig(checkpoint=run, environment=DeskConfig(), offline=MINI))["offline"]
     assert score["num_episodes"] == 12
     # Turns are rare in these segments: a constant 0 is hard to beat there, in so short a training.
     moves = [(score["mae"][axis]["value"], score["constant_mae"][axis]) for axis in "xyz"]
@@ -53,6 +54,5 @@ def test_offline_evaluation_beats_a_constant_answer(run: Path) -> None:
 
 def test_it_is_not_taken_for_a_policy_of_the_desk(run: Path) -> None:
     """CALVIN's state and cameras are not the desk's: the difference is printed, nothing moves."""
-    _, contract = load_policy(run)
     with pytest.raises(ValueError, match="must agree on what actions and observations mean"):
-        make_env_config(contract, EvalConfig(checkpoint=run, starts=1))
+        evaluate_checkpoint(EvalConfig(checkpoint=run, environment=DeskConfig(), starts=1))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from tests.evaluation.worlds import Lazy, RestlessConfig, Seeker, WatchedConfig
-from tests.toy import SPEC, Toy
+from tests.toy import SPEC, Toy, ToyConfig
 from volition.config import Contract, DataConfig, Experiment, WindowConfig
 from volition.data.transforms import BlackOut, Chain, Deafen
+from volition.envs.calvin.config import CalvinSimConfig
+from volition.envs.desk.environment import DeskConfig
 from volition.records import Start
 from volition.studies import eval_subject, probing
 from volition.studies.eval_config import EvalConfig
@@ -25,10 +26,9 @@ Config = EvalConfig[Any]
 
 
 def subject(actor: Seeker, path: Path, *transforms: Any) -> Subject:
-    """An actor in a checkpoint's place: it has cameras, and was trained with these transforms."""
-    actor.collator = SimpleNamespace(cameras=("base",))  # type: ignore[attr-defined]
+    """An actor in a checkpoint's place, trained with these transforms."""
     contract = Contract(robot=SPEC, window=WindowConfig(num_obs_steps=1), transforms=Chain(transforms=transforms))
-    return Subject(path=path, policy=actor, contract=contract)  # type: ignore[arg-type]
+    return Subject(path=path, policy=actor, contract=contract, cameras=("base",))
 
 
 @pytest.fixture
@@ -93,6 +93,18 @@ def test_a_deaf_twin_is_trained_without_words_and_says_so(tmp_path: Path) -> Non
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert subject(Seeker(), tmp_path, *transforms.transforms).senses() == (True, False)
+
+
+def test_only_what_the_policy_looks_at_is_drawn(tmp_path: Path) -> None:
+    seeker = subject(Seeker(), tmp_path)
+    for desk in (DeskConfig(), CalvinSimConfig(image_sizes={"static": (20, 30), "gripper": (9, 9)})):
+        contract = Contract(robot=desk.spec, window=WindowConfig(num_obs_steps=1), transforms=Chain())
+        one = replace(seeker, contract=contract, cameras=("gripper",))
+        assert one.fit(desk).spec.image_sizes == {"gripper": desk.spec.image_sizes["gripper"]}
+        assert replace(one, cameras=("static", "gripper")).fit(desk) == desk
+        with pytest.raises(ValueError, match="tcp"):
+            replace(one, contract=replace(contract, robot=replace(desk.spec, state=()), convention="")).fit(desk)
+    assert replace(seeker, cameras=()).fit(ToyConfig()) == ToyConfig(), "it always draws its one camera"
 
 
 def test_what_an_environment_cannot_say_leaves_its_row_empty(config: Config) -> None:

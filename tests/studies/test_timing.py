@@ -29,9 +29,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvalConfig[Any]:
 
 
 def test_success_falls_with_latency_where_the_robot_waits(config: EvalConfig[Any], tmp_path: Path) -> None:
-    actor = Seeker(horizon=10)
-    actor.continues = False  # type: ignore[attr-defined]
-    found = timing.timing(config, subject(actor, Path("seeker")), config.environment, quiet)
+    found = timing.timing(config, subject(Seeker(horizon=10), Path("seeker")), config.environment, quiet)
     rows = {(row["chunking"], row["latency"]): row for row in found["rows"]}
     assert [rows["execute", late]["success_rate"] for late in (0, 2, 4)] == [1.0, 1.0, 1.0]
     assert rows["execute", 20]["success_rate"] < 1.0

@@ -14,6 +14,10 @@ ENVIRONMENTS: dict[str, str] = {
     "desk": "volition.envs.desk.environment:DeskConfig",
     "calvin": "volition.envs.calvin.config:CalvinSimConfig",
     "mobile": "volition.envs.mobile.environment:MobileConfig",
+    "gymnasium": "volition.envs.gymnasium.generic:GymnasiumConfig",
+    "metaworld": "volition.envs.gymnasium.metaworld:MetaworldConfig",
+    "libero": "volition.envs.gymnasium.libero:LiberoConfig",
+    "simpler": "volition.envs.gymnasium.simpler:SimplerConfig",
 }
 
 

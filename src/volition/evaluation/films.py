@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -21,10 +21,25 @@ from volition.evaluation.slot import Film, Replay
 from volition.evaluation.workers import EnvFactory, Lost, Pool, open_pool
 
 
+def whole(result: EpisodeResult) -> int:
+    """The number of the command that a film begins with."""
+    return 0
+
+
+def from_the_failed_one(result: EpisodeResult) -> int:
+    """As `whole`, but of a chain that failed only the command at which it did."""
+    return 0 if result.success else len(result.attempts) - 1
+
+
 def replay_films(
-    factory: EnvFactory, results: Sequence[EpisodeResult], *, every: int = 2, num_workers: int = 1
+    factory: EnvFactory,
+    results: Sequence[EpisodeResult],
+    *,
+    every: int = 2,
+    num_workers: int = 1,
+    since: Callable[[EpisodeResult], int] = whole,
 ) -> list[Film]:
-    """Run episodes again from their recorded actions, keeping every `every`-th frame and the last one.
+    """Run episodes again from their recorded actions, keeping every `every`-th frame from `since` on and the last one.
 
     Raises RuntimeError if an episode does not end as it did: then the environment is not reproducible.
     """
@@ -32,7 +47,7 @@ def replay_films(
         raise ValueError(f"every must be at least 1, got {every}")
     pool = open_pool(factory, num_workers=num_workers, slots_per_worker=1, patience_seconds=120.0)
     try:
-        films = _replay_all(pool, results, every)
+        films = _replay_all(pool, results, every, since)
     finally:
         pool.close()
     for film, result in zip(films, results):
@@ -44,7 +59,9 @@ def replay_films(
     return films
 
 
-def _replay_all(pool: Pool, results: Sequence[EpisodeResult], every: int) -> list[Film]:
+def _replay_all(
+    pool: Pool, results: Sequence[EpisodeResult], every: int, since: Callable[[EpisodeResult], int]
+) -> list[Film]:
     films: dict[int, Film] = {}
     waiting = deque(enumerate(results))
     free = list(range(pool.num_slots))
@@ -54,7 +71,7 @@ def _replay_all(pool: Pool, results: Sequence[EpisodeResult], every: int) -> lis
             slot = free.pop()
             running[slot], result = waiting.popleft()
             actions = tuple(attempt.actions for attempt in result.attempts)
-            pool.send(slot, Replay(trial=result.trial, actions=actions, every=every))
+            pool.send(slot, Replay(trial=result.trial, actions=actions, every=every, since=since(result)))
         for slot, reply in pool.receive():
             if isinstance(reply, Lost):
                 raise RuntimeError(f"an episode could not be filmed: {reply.reason}")

@@ -2,10 +2,10 @@
 
     Trial --Begin--> slot --Observation--> [batch of fixed size] --Actor.act--> chunk --Play--> slot ... EpisodeResult
 
-A policy call always has `batch` rows, the missing ones filled up. It is shown at the start that a row's answer depends
-neither on its place nor on its neighbours; then the results are equal to the bit for any number of workers and any
-order in which they answer. Where it does depend, every row is asked for alone; where smaller batches are shown to give
-the same bits, they are used when few rows wait.
+A policy call always has `batch` rows, the missing ones filled up, and pads to the longest instruction of all trials. It
+is shown at the start that a row's answer depends neither on its place nor on its neighbours; then the results are equal
+to the bit for any number of workers and any order in which they answer. Where it does depend, every row is asked for
+alone; where smaller batches are shown to give the same bits, they are used when few rows wait.
 
 What breaks is named and costs its own episode: one whose environment was lost begins again, a few times; then, and
 where the policy answers nonsense, it ends as an error, and the others go on.
@@ -31,9 +31,9 @@ from volition.evaluation.batching import (
 )
 from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
 from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
-from volition.evaluation.slot import Begin, Film, Moment, Play
-from volition.evaluation.workers import EnvFactory, Lost, Pool, open_pool
-from volition.records import Actor, Inpainter, Observation
+from volition.evaluation.slot import Ask, Begin, Moment, Play, Worded
+from volition.evaluation.workers import EnvFactory, Lost, Pool, Reply, open_pool
+from volition.records import Actor, Inpainter, Observation, Padding
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,7 @@ class _Rollout:
         self._results: dict[int, EpisodeResult] = {}
 
     def run(self, numbers: Sequence[int]) -> dict[int, EpisodeResult]:
+        self._pad()
         policy = self._batched()
         self._waiting.extend(numbers)
         for slot in range(self._pool.num_slots):
@@ -149,6 +150,19 @@ class _Rollout:
             else:
                 self._ask(policy)
         return self._results
+
+    def _pad(self) -> None:
+        """Whatever is said, calls have one shape: the last bits of a row depend on it."""
+        actor = self._actor
+        if not isinstance(actor, Padding):
+            return
+        commands = dict.fromkeys(command for trial in self._trials for command in trial.commands)
+        self._pool.send(0, Ask(commands=tuple(commands)))
+        for slot, reply in self._pool.receive():
+            if isinstance(reply, Worded):
+                self._actor = actor.padded_for(tuple(dict.fromkeys(reply.instructions)))
+            elif isinstance(reply, Lost) and slot == 0:
+                raise RuntimeError(f"an environment must say all commands of the trials, but: {reply.reason}")
 
     def _batched(self) -> FixedBatch:
         """Of `config.batch` rows if they are independent in batches of that size, else of one."""
@@ -196,7 +210,7 @@ class _Rollout:
         running.actions, running.calls = [], 0
         self._pool.send(slot, Begin(trial=running.trial, index=len(running.attempts)))
 
-    def _hear(self, slot: int, reply: Moment | Film | Lost) -> None:
+    def _hear(self, slot: int, reply: Reply) -> None:
         if isinstance(reply, Lost):
             self._lose(slot, reply)
             return

@@ -3,6 +3,7 @@
 Begin -> Moment      stand as the trial says (or go on, in a chain), take the command, look
 Play  -> Moment      execute actions, stop at success, look only if more is to come
 Replay -> Film       repeat recorded actions and film them
+Ask   -> Worded      say commands without giving them
 """
 
 from __future__ import annotations
@@ -42,17 +43,28 @@ class Play:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Repeat the actions of every attempt, one float[n, A] each."""
+    """Repeat the actions of every attempt, one float[n, A] each, and film from command `since` on."""
 
     trial: Trial
     actions: tuple[np.ndarray, ...]
     every: int
+    since: int = 0
 
     def __str__(self) -> str:
         return f"the replay of '{self.trial}'"
 
 
-Request: TypeAlias = Begin | Play | Replay
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """How would these commands be said?"""
+
+    commands: tuple[Command, ...]
+
+    def __str__(self) -> str:
+        return "the wordings of all commands"
+
+
+Request: TypeAlias = Begin | Play | Replay | Ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +86,14 @@ class Film:
 
     frames: np.ndarray
     success: bool
+    first: Observation  # what the policy saw when it was given the first command that is filmed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worded:
+    """An instruction for every command."""
+
+    instructions: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +113,7 @@ class Slot:
         self._env: Env = env
         self._instruction = ""
 
-    def answer(self, request: Request) -> Moment | Film:
+    def answer(self, request: Request) -> Moment | Film | Worded:
         match request:
             case Begin():
                 return self._begin(request)
@@ -101,6 +121,8 @@ class Slot:
                 return self._play(request)
             case Replay():
                 return self._replay(request)
+            case Ask():
+                return Worded(instructions=tuple(self._words(command) for command in request.commands))
 
     def close(self) -> None:
         self._env.close()
@@ -119,25 +141,32 @@ class Slot:
         return self._moment(num_executed, success=success, last=success or request.last)
 
     def _replay(self, request: Replay) -> Film:
-        frames, success, step = [], False, 0
+        frames, success, step, first = [], False, 0, None
         self._env.reset(request.trial.start)
-        for command, actions in zip(request.trial.commands, request.actions):
+        for index, (command, actions) in enumerate(zip(request.trial.commands, request.actions)):
             self._take(command)
             success = False
+            if index == request.since:
+                first = self._env.observe(self._instruction)
             for action in actions:
-                if step % request.every == 0:
-                    frames.append(self._env.frame())
+                if first is not None:
+                    if step % request.every == 0:
+                        frames.append(self._env.frame())
+                    step += 1
                 success = self._env.step(action)
-                step += 1
+        assert first is not None, f"{request} has no command {request.since + 1} to film from"
         frames.append(self._env.frame())
-        return Film(frames=np.stack(frames), success=success)
+        return Film(frames=np.stack(frames), success=success, first=first)
 
     def _take(self, command: Command) -> None:
+        self._instruction = self._words(command)
+        self._env.begin(command.task)
+
+    def _words(self, command: Command) -> str:
         wordings = self._env.instructions(command.task, command.split)
         if not wordings:
             raise ValueError(f"the environment has no {command.split!r} wording of the task {command.task!r}")
-        self._instruction = wordings[command.wording % len(wordings)]
-        self._env.begin(command.task)
+        return wordings[command.wording % len(wordings)]
 
     def _moment(self, num_executed: int, *, success: bool, last: bool) -> Moment:
         return Moment(

@@ -1,6 +1,6 @@
 """Environments in worker processes: `num_workers` processes, each with several environments (slots) of one class.
 
-    Workers.send(slot, Begin | Play | Replay) --pipe--> Slot --> Moment | Film --pipe--> Workers.receive()
+    Workers.send(slot, Begin | Play | Replay | Ask) --pipe--> Slot --> Moment | Film | Worded --pipe--> .receive()
 
 A process that dies, hangs or whose environment raises costs what its slots were at, and nothing else: `receive` says
 Lost for each of them, and new ones stand in their place. Its environments share one GL context.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TypeAlias
 
-from volition.evaluation.slot import Failure, Film, Made, Moment, Request, Slot
+from volition.evaluation.slot import Failure, Film, Made, Moment, Request, Slot, Worded
 from volition.records import Env
 
 MAX_STARTS = 3  # in a row that fail, of a process that could make its environments before
@@ -35,7 +35,7 @@ class Lost:
     guilty: bool
 
 
-Reply: TypeAlias = Moment | Film | Lost
+Reply: TypeAlias = Moment | Film | Worded | Lost
 
 
 # Makes an environment in another process, so it must be picklable: a bound method of a config, a partial of a class.

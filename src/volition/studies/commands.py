@@ -178,13 +178,18 @@ class Merge:
 
     merge: tuple[Path, ...]
     """Folders, or single results*.jsonl."""
+    report: bool = True
+    """Leave report.html and report.json in the first folder."""
+    films: int = 6
+    """Episodes that the report films, where the simulator is here; 0: none."""
+    allow: tuple[str, ...] = ()
+    """Packages of yours that the environment's config may name."""
     json: Path | None = None
 
     def __call__(self) -> None:
-        from volition.studies.eval_run import merge
-        from volition.studies.eval_score import score_of
+        from volition.studies.evaluating import merged
 
-        score = score_of(merge(self.merge))
+        score = merged(self.merge, films=self.films if self.report else None, allow=self.allow)
         tell("\n".join(lines(score)))
         write(self.json, score)
 

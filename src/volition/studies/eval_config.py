@@ -58,6 +58,10 @@ class EvalConfig(Generic[AnyEnv]):
     """I/N: run only this part of the episodes, here; other machines or processes run the others."""
     out: Path | None = None
     """Folder of the results; by default one in the run's eval/, found again by the same command."""
+    report: bool = True
+    """Leave report.html and report.json beside the results: figures, films of failures, what was shown of them."""
+    films: int = 6
+    """Episodes that the report films, by running their actions again; 0: none."""
     patience: float = 120.0
     """Seconds after which a silent environment's process is replaced, and its episode begun again."""
     retry_errors: bool = False
@@ -75,6 +79,8 @@ class EvalConfig(Generic[AnyEnv]):
         tables = self.probes or self.timing
         if tables and (self.shard or self.against):
             raise ValueError("--probes and --timing compare whole evaluations: leave --shard and --against out")
+        if self.films < 0:
+            raise ValueError(f"--films must be a count, 0 or more, got {self.films}")
         if (self.chains or self.resampled) and (self.starts or self.tasks or tables):
             raise ValueError("--chains has its own tasks: ask for --starts, --probes, --timing in a call of their own")
 

@@ -169,7 +169,8 @@ def merge(folders: Sequence[Path]) -> Done:
             f"{len(missing)} of {settings['num_trials']} episodes are missing (numbers {shown}): run the command "
             "again on the machine whose shard it is, or name its folder too"
         )
-    return Done(folder=folders[0], settings=settings, results=results, ran=(), seconds=0.0)
+    folder = folders[0] if folders[0].is_dir() else folders[0].parent
+    return Done(folder=folder, settings=settings, results=results, ran=(), seconds=0.0)
 
 
 def folder_of(run: Path, plan: Plan) -> Path:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from volition.config import Contract
+from volition.config import Contract, DataConfig, Experiment, read
 from volition.data.transforms import BlackOut, Deafen
 from volition.envs.base import EnvConfig
 from volition.evaluation.chunking import STRATEGIES, AnyChunking
 from volition.evaluation.episodes import Trial
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.rollout import RolloutConfig
-from volition.policy import Acting
-from volition.records import Observation
+from volition.records import Actor, Observation
 from volition.studies.acting import load_actor, name_of
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
@@ -35,14 +34,35 @@ class Subject:
     """A checkpoint or exported policy that is evaluated."""
 
     path: Path
-    policy: Acting
+    policy: Actor
     contract: Contract
+    cameras: tuple[str, ...]  # of the robot's, that the policy looks through
     one_row: bool = False  # rows of a batch are gone through one by one
 
     @property
     def name(self) -> str:
         """'demo-step_900', or 'demo-int8' of an exported policy: for people."""
         return name_of(checkpoints.resolve(self.path)).replace("/", "-")
+
+    def fit(self, env: EnvConfig) -> EnvConfig:
+        """The environment with the checkpoint's robot; ValueError prints every other difference.
+
+        Of its cameras only those are drawn that the policy looks through, where the environment can leave others out.
+        """
+        robot = self.contract.robot
+        fitted = env.fit(robot)
+        seen = tuple(camera for camera in robot.cameras if camera.name in self.cameras)
+        if len(seen) == len(robot.cameras):
+            return fitted
+        try:
+            return fitted.fit(replace(robot, cameras=seen))
+        except ValueError:
+            return fitted
+
+    def data(self, allow: tuple[str, ...]) -> DataConfig:
+        """What it learned from."""
+        experiment: Experiment = read(checkpoints.resolve(self.path) / "config.json", allow=allow)
+        return experiment.data
 
     def senses(self) -> tuple[bool, bool]:
         """Whether it was trained to see, and to listen."""
@@ -53,7 +73,13 @@ class Subject:
     def load(cls, path: Path, config: EvalConfig[Any]) -> Subject:
         with one_thread():
             found = load_actor(path, allow=config.allow, device=config.device)
-        return cls(path=path, policy=found.actor, contract=found.contract, one_row=found.one_row)
+        return cls(
+            path=path,
+            policy=found.actor,
+            contract=found.contract,
+            cameras=tuple(found.actor.collator.cameras),
+            one_row=found.one_row,
+        )
 
 
 def make_plan(

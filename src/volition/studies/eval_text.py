@@ -41,6 +41,8 @@ def scored(score: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {steps:,.0f} control steps/s, {calls:,.0f} policy calls/s, {score['evaluation_seconds']:,.0f} s"
     yield "  " + ", ".join(f"{name} {told}" for name, told in score["settings"]["simulator"].items())
     yield f"  results: {score['folder']}"
+    if "report" in score:
+        yield f"  report: {score['report']}"
 
 
 def _limit(score: Mapping[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from volition.config import load
 from volition.contract import require_equal
 from volition.data.open import load_episodes, load_spec
 from volition.data.remote import located
@@ -15,10 +16,14 @@ from volition.evaluation.chain import chain_trials
 from volition.evaluation.offline import offline_metrics
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_config import EvalConfig
-from volition.studies.eval_run import Plan, Say
-from volition.studies.eval_score import difference, document_of
+from volition.studies.eval_report import About, evaluation_report
+from volition.studies.eval_run import Done, Plan, Say, merge
+from volition.studies.eval_score import difference, document_of, score_of
 from volition.studies.eval_subject import Subject, make_plan, perform
+from volition.studies.harness_file import write_harness_file
 from volition.studies.probing import probe
+from volition.studies.report import write_report
+from volition.studies.report_parts import NextCommand
 from volition.studies.timing import timing
 
 
@@ -33,23 +38,59 @@ def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share,
         subjects = [subject, *([Subject.load(config.against, config)] if config.against else [])]
         score |= _closed_loop(config, subjects, say)
     if config.probes:
-        score["probes"] = probe(config, subject, config.environment.fit(subject.contract.robot), say)
+        score["probes"] = probe(config, subject, subject.fit(config.environment), say)
     if config.timing:
-        score["timing"] = timing(config, subject, config.environment.fit(subject.contract.robot), say)
+        score["timing"] = timing(config, subject, subject.fit(config.environment), say)
     return score
 
 
 def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say) -> dict[str, Any]:
     """The score of the first; where there is a second, how they differ on the same starts."""
     score: dict[str, Any] = {}
-    found = [plans(config, subject, config.environment.fit(subject.contract.robot)) for subject in subjects]
+    found = [plans(config, subject, subject.fit(config.environment)) for subject in subjects]
     for key in found[0]:
         ran = [perform(config, subject, mine[key], say) for subject, mine in zip(subjects, found)]
         document = document_of(ran[0])
         if len(ran) == 2 and all(done.complete for done in ran):
             document["against"] = {"checkpoint": str(config.against), **difference(ran[0], ran[1])}
+        if ran[0].complete:
+            document["harness_file"] = str(write_harness_file(ran[0]))
+        if config.report and ran[0].complete:
+            say(found[0][key].name, 1.0, "filming for the report")
+            document["report"] = str(_report(config, subjects[0], found[0][key], ran[0], document))
         score |= {key: document} if key else document
     return score
+
+
+def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The score of what several machines did; a report with so many films, or None of it, in the first folder."""
+    done = merge(folders)
+    score = score_of(done) | {"harness_file": str(write_harness_file(done))}
+    if films is not None:
+        settings = done.settings
+        env = load(settings["environment"], allow=allow)
+        name, _, rest = settings["name"].partition("-")
+        about = About(policy=f"checkpoint {settings['checkpoint']}", env_name=f"{name}, {rest}", env=env, films=films)
+        score["report"] = str(write_report(evaluation_report(done, score, about), done.folder))
+    return score
+
+
+def _report(config: EvalConfig[Any], subject: Subject, plan: Plan, done: Done, score: Mapping[str, Any]) -> Path:
+    again = f"volition eval {config.checkpoint} --env {config.env}"
+    chosen = next(f"--{n} {c}" for n in ("chains", "resampled", "starts") if (c := getattr(config, n)))
+    about = About(
+        policy=subject.name,
+        env_name=config.env,
+        env=plan.env,
+        data=subject.data(config.allow),
+        commands=(
+            NextCommand(line=f"{again} --probes", what="what does it use? Every sense and action disturbed"),
+            NextCommand(line=f"{again} {chosen} --against OTHER", what="is it better than another checkpoint?"),
+        ),
+        films=config.films,
+        workers=max(1, min(config.workers, config.films)),
+    )
+    return write_report(evaluation_report(done, score, about), done.folder)
 
 
 def plans(config: EvalConfig[Any], subject: Subject, env: EnvConfig) -> dict[str, Plan]:

@@ -69,10 +69,10 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
     """The table as plain values: `rows`, `swap`, `tasks`, and in words `uses` and `prove_nothing`."""
     tasks, count = config.tasks or env.tasks, config.starts or STARTS
     trials = task_trials(tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
-    asked, twins = probes(subject.policy.collator.cameras), _twins(config)
+    asked, twins = probes(subject.cameras), _twins(config)
 
     def results(name: str, of: Subject, these: Sequence[Trial], *how: Perturbation) -> list[EpisodeResult]:
-        fitted = config.environment.fit(of.contract.robot)
+        fitted = of.fit(config.environment)
         plan = make_plan(config, of, fitted, these, f"starts-{count}-{name.replace(' ', '-')}", how)
         return perform(config, of, plan, say).ordered
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.films import encode_mp4, film_strip, replay_films, still
+from volition.evaluation.slot import Film
 from volition.evaluation.statistics import Estimate, mean_over_tasks, wilson
 from volition.evaluation.suite import compare, outcomes_by_task
 from volition.evaluation.workers import EnvFactory
@@ -51,33 +52,51 @@ def choose_episodes(results: Sequence[EpisodeResult], *, num_successes: int, num
     """Episodes worth seeing: successes of as many tasks as possible, then failures of as many as possible."""
     chosen = []
     for success, count in ((True, num_successes), (False, num_failures)):
-        by_task: dict[str, list[EpisodeResult]] = {}
-        for result in results:
-            if result.success == success and not result.error:
-                by_task.setdefault(result.task, []).append(result)
-        rounds = max((len(rows) for rows in by_task.values()), default=0)
-        dealt = [rows[turn] for turn in range(rounds) for rows in by_task.values() if turn < len(rows)]
-        chosen.extend(dealt[:count])
+        rows = grouped((r for r in results if r.success == success and not r.error), lambda result: result.task)
+        chosen.extend(dealt(rows, count))
     return chosen
+
+
+def grouped(
+    results: Iterable[EpisodeResult], task_of: Callable[[EpisodeResult], str]
+) -> dict[str, list[EpisodeResult]]:
+    found: dict[str, list[EpisodeResult]] = {}
+    for result in results:
+        found.setdefault(task_of(result), []).append(result)
+    return found
+
+
+def dealt(by_task: Mapping[str, Sequence[EpisodeResult]], count: int) -> list[EpisodeResult]:
+    """One of each task, then a second one of each, ... until there are `count`, or no more."""
+    rounds = max((len(rows) for rows in by_task.values()), default=0)
+    return [rows[turn] for turn in range(rounds) for rows in by_task.values() if turn < len(rows)][:count]
 
 
 def make_clips(
     factory: EnvFactory, results: Sequence[EpisodeResult], *, control_hz: float, num_workers: int = 1
 ) -> tuple[Clip, ...]:
     """Film `results` (by running their actions again) at the robot's own speed, about 15 frames a second."""
-    every = max(1, round(control_hz / 15.0))
+    every = frames_apart(control_hz)
     films = replay_films(factory, results, every=every, num_workers=num_workers)
-    return tuple(
-        Clip(
-            instruction=result.attempts[-1].instruction,
-            task=result.attempts[-1].task,
-            success=result.success,
-            duration=result.num_steps / control_hz,
-            film=encode_mp4(film.frames, fps=max(1, round(control_hz / every))),
-            poster=still(film.frames[-1]),
-            strip=film_strip(film.frames),
-        )
-        for result, film in zip(results, films)
+    return tuple(make_clip(r, film, fps=control_hz / every, control_hz=control_hz) for r, film in zip(results, films))
+
+
+def frames_apart(control_hz: float, fps: float = 15.0) -> int:
+    """Control steps between two frames of a film with about so many frames a second."""
+    return max(1, round(control_hz / fps))
+
+
+def make_clip(result: EpisodeResult, film: Film, *, fps: float, control_hz: float, since: int = 0) -> Clip:
+    """`film` begins with command `since`, and has `fps` frames for each second of the robot's."""
+    shown = result.attempts[since:]
+    return Clip(
+        instruction=", then ".join(attempt.instruction for attempt in shown),
+        task=shown[-1].task,
+        success=result.success,
+        duration=sum(attempt.num_steps for attempt in shown) / control_hz,
+        film=encode_mp4(film.frames, fps=max(1, round(fps))),
+        poster=still(film.frames[-1]),
+        strip=film_strip(film.frames),
     )
 
 

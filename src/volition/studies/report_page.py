@@ -7,14 +7,21 @@ does it look, how did it learn, what did it cost, how do I go on.
 from __future__ import annotations
 
 import base64
+import math
 import time
 from html import escape
 from importlib.resources import files
 from string import Template
 
-from volition.studies.report_numbers import THIN, duration, interval, rate, unit_duration, words
-from volition.studies.report_parts import Clip, Report
-from volition.studies.report_sections import curves_section, details_section, tasks_section, time_section
+from volition.studies.report_numbers import THIN, duration, interval, percent, rate, unit_duration, words
+from volition.studies.report_parts import Chains, Clip, Demonstration, Failing, Report
+from volition.studies.report_sections import (
+    chains_section,
+    curves_section,
+    details_section,
+    tasks_section,
+    time_section,
+)
 
 
 def page(report: Report) -> str:
@@ -22,7 +29,9 @@ def page(report: Report) -> str:
     sections = (
         _hero(report),
         _facts(report),
+        chains_section(report),
         _films(report),
+        _failing(report),
         tasks_section(report),
         _listening(report),
         _looking(report),
@@ -40,18 +49,33 @@ def page(report: Report) -> str:
 def _hero(report: Report) -> str:
     day = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(report.created)).lstrip("0") if report.created else ""
     films = [clip for clip in report.clips if clip.success]
-    num_tasks = sum(len(group.tasks) for group in report.groups)
-    figures = [
-        _figure("main", rate(report.success), f"of commands obeyed; 95{THIN}% interval {interval(report.success)}"),
-        _figure("", unit_duration(report.seconds), "from the first demonstration to this page"),
-        _figure("", str(report.success.count), f"episodes of {num_tasks} tasks"),
-    ]
+    figures = _chain_figures(report.chains) if report.chains else _task_figures(report)
     film = f"<figure>{_video(films[0])}{_caption(films[0])}</figure>" if films else ""
     return (
         f'<div class="brand"><b>Volition</b><span>{escape(day)}</span></div>'
         f'<header class="hero{" filmed" if film else ""}"><div><h1>{escape(report.title)}</h1>'
         f'<p class="lead">{escape(report.lead)}</p></div>{film}</header><div class="headline">{"".join(figures)}</div>'
     )
+
+
+def _task_figures(report: Report) -> list[str]:
+    num_tasks = sum(len(group.tasks) for group in report.groups)
+    took = _figure("", unit_duration(report.seconds), "from the first demonstration to this page")
+    return [
+        _figure("main", rate(report.success), f"of commands obeyed; 95{THIN}% interval {interval(report.success)}"),
+        *([took] if report.seconds else []),
+        _figure("", str(report.success.count), f"episodes of {num_tasks} tasks"),
+    ]
+
+
+def _chain_figures(chains: Chains) -> list[str]:
+    length, every = chains.average_length, chains.reached[-1]
+    low, high = math.floor(100 * length.low + 1e-9) / 100, math.ceil(100 * length.high - 1e-9) / 100
+    return [
+        _figure("main", f"{length.value:.2f}", f"tasks in a row; 95{THIN}% interval {low:.2f}\u2013{high:.2f}"),
+        _figure("", rate(every), f"of chains whole, {interval(every)}"),
+        _figure("", str(length.count), f"chains of {len(chains.reached)} tasks"),
+    ]
 
 
 def _figure(kind: str, value: str, under: str) -> str:
@@ -65,7 +89,7 @@ def _facts(report: Report) -> str:
         f"<div><dt>{escape(fact.label)}</dt><dd>{escape(fact.value)}<small>{escape(fact.note)}</small></dd></div>"
         for fact in report.facts
     )
-    return f'<section><h2>What was learned</h2><dl class="facts">{rows}</dl></section>'
+    return f'<section><h2>{escape(report.facts_title)}</h2><dl class="facts">{rows}</dl></section>'
 
 
 def _films(report: Report) -> str:
@@ -78,6 +102,52 @@ def _films(report: Report) -> str:
     return (
         f"<section><h2>See for yourself</h2><p>At the robot's own speed. {escape(report.unseen)}</p>"
         f'<div class="films">{films}</div></section>'
+    )
+
+
+def _failing(report: Report) -> str:
+    """Films by the first task that failed, each beside the demonstrations that begin most like it."""
+    if not report.failing:
+        return ""
+    near = " Beside a film: what was shown of the task from the most similar beginning, at even times."
+    compared = any(failing.among for failing in report.failing)
+    note = f'<p class="note">{escape(report.failing_note)}</p>' if report.failing_note else ""
+    return (
+        "<section><h2>Where it fails first</h2><p>The task that ended most episodes stands at the top."
+        f"{near if compared else ''}</p>{note}{''.join(_failed(failing) for failing in report.failing)}</section>"
+    )
+
+
+def _failed(failing: Failing) -> str:
+    plural = lambda count: "" if count == 1 else "s"
+    episodes, attempts = failing.num_episodes, failing.success.count
+    found = (
+        f'<div class="failed"><h3>{escape(words(failing.task))}</h3><p class="soft">ended {episodes} '
+        f"episode{plural(episodes)}; done in {percent(failing.success.value)} of {attempts} attempt{plural(attempts)} "
+        f"({interval(failing.success)})</p>"
+    )
+    nearest = failing.nearest or ((),) * len(failing.clips)
+    rows = "".join(
+        f'<div class="beside"><figure>{_video(clip)}{_caption(clip)}</figure>{_near(failing, shown)}</div>'
+        for clip, shown in zip(failing.clips, nearest)
+    )
+    return f"{found}{rows}</div>"
+
+
+def _near(failing: Failing, shown: tuple[Demonstration, ...]) -> str:
+    """Strips of demonstrations, and whether their beginnings are as near as demonstrations are to each other."""
+    if not failing.among:
+        return ""
+    strips = "".join(
+        f'<figure><div class="strip"><img alt="a demonstration" src="{_data("image/jpeg", one.strip)}">'
+        f"</div><figcaption><q>{escape(one.instruction)}</q><small>episode {one.number}, differs by "
+        f"{one.distance:.1f}</small></figcaption></figure>"
+        for one in shown
+    )
+    scale = f"; demonstrations differ from the nearest other one by {failing.usual:.1f}" if failing.usual else ""
+    return (
+        f'<div class="near">{strips}<p class="note">Grey levels of 255 in the first pictures, nearest of '
+        f"{failing.among} demonstrations{scale}.</p></div>"
     )
 
 

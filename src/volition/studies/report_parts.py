@@ -51,6 +51,40 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """A recorded episode, as a JPEG of a row of frames. `distance`: see `nearest.py`."""
+
+    number: int  # in the dataset
+    instruction: str
+    distance: float
+    strip: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing:
+    """A task at which episodes ended: how often it was the first that failed, films of it, and what was shown of it.
+
+    `nearest` holds for every film the demonstrations whose beginnings look most like its own, `among` their number.
+    """
+
+    task: str
+    num_episodes: int  # that ended with it
+    success: Estimate  # of every attempt at it
+    clips: tuple[Clip, ...] = ()
+    nearest: tuple[tuple[Demonstration, ...], ...] = ()
+    usual: float = 0.0  # how far demonstrations of this task mostly are from the nearest other one
+    among: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chains:
+    """Several tasks in a row: how many were done, and the share of chains with at least 1, 2, ... of them."""
+
+    average_length: Estimate
+    reached: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Swap:
     """Language swaps: the score, and pairs of films from the same start (told what it was made for, told another)."""
 
@@ -107,7 +141,7 @@ class Report:
     title: str  # a statement: "An arm that does what it is told"
     lead: str  # one or two sentences below it
     success: Estimate  # the mean over tasks
-    seconds: float  # the whole run
+    seconds: float  # the whole run; 0: not told
     groups: tuple[GroupRow, ...]
     phases: tuple[Phase, ...]
     settings: tuple[tuple[str, str], ...]
@@ -115,6 +149,10 @@ class Report:
     commands: tuple[NextCommand, ...]
     unseen: str = ""  # a sentence that says what of the evaluation was not in the training data
     facts: tuple[Fact, ...] = ()
+    facts_title: str = "What was learned"
+    chains: Chains | None = None
+    failing: tuple[Failing, ...] = ()  # the task that ended most episodes first
+    failing_note: str = ""  # what is to be said of films and demonstrations
     losses: tuple[Curve, ...] = ()  # over training steps
     progress: tuple[Curve, ...] = ()  # success over training minutes, one curve a variant
     clips: tuple[Clip, ...] = ()  # the first success stands at the top; eight more fill two rows
@@ -133,6 +171,8 @@ class Report:
             "seconds": self.seconds,
             "groups": {group.name: _rates(group.success, group.blind) for group in self.groups},
             "tasks": tasks,
+            "chains": None if self.chains is None else _chains_json(self.chains),
+            "failing": [_failing_json(failing) for failing in self.failing],
             "swap": None if self.swap is None else self.swap.score.to_json(),
             "blind": None if self.blind is None else _blind_json(self.blind),
             "losses": {curve.name: [list(point) for point in curve.points] for curve in self.losses},
@@ -155,6 +195,33 @@ def _rates(success: Estimate, blind: Estimate | None) -> dict[str, Any]:
     if blind is not None:
         rates |= {"blind_rate": blind.value, "blind_interval": list(blind.interval)}
     return rates
+
+
+def _chains_json(chains: Chains) -> dict[str, Any]:
+    return {
+        "average_length": chains.average_length.value,
+        "average_length_interval": list(chains.average_length.interval),
+        "chain_success": [rate.value for rate in chains.reached],
+        "chain_success_intervals": [list(rate.interval) for rate in chains.reached],
+        "num_chains": chains.average_length.count,
+    }
+
+
+def _failing_json(failing: Failing) -> dict[str, Any]:
+    shown = [
+        {"instruction": clip.instruction, "nearest": [{"episode": d.number, "distance": d.distance} for d in nearest]}
+        for clip, nearest in zip(failing.clips, failing.nearest or ((),) * len(failing.clips))
+    ]
+    return {
+        "task": failing.task,
+        "num_first_failures": failing.num_episodes,
+        "success_rate": failing.success.value,
+        "success_interval": list(failing.success.interval),
+        "num_attempts": failing.success.count,
+        "films": shown,
+        "usual_distance": failing.usual,
+        "demonstrations_compared": failing.among,
+    }
 
 
 def _blind_json(blind: BlindTwin) -> dict[str, Any]:

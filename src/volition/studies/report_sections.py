@@ -22,15 +22,27 @@ def tasks_section(report: Report) -> str:
         rows += [_row("", words(row.task), row.success, row.blind) for row in group.tasks]
         groups.append(f"<div>{''.join(rows)}</div>")
     ring = '<span><i class="blind"></i>blind twin</span>' if blind else ""
-    scale = (
-        '<div class="row scale"><span class="name"></span><span class="ends"><span>0</span><span>50</span>'
-        f'<span>100{THIN}%</span></span><span class="value"></span></div>'
-    )
+    unseen = f"<p>{escape(report.unseen)}</p>" if report.unseen else ""
     return (
-        f'<section><h2>Task by task</h2><p>{escape(report.unseen)}</p><div class="legend">'
+        f'<section><h2>Task by task</h2>{unseen}<div class="legend">'
         '<span><i class="seeing"></i>success rate</span>'
         f'<span><i class="range"></i>95{THIN}% interval</span>{ring}</div>'
-        f'<div class="tasks">{scale}{"".join(groups)}</div></section>'
+        f'<div class="tasks">{_scale()}{"".join(groups)}</div></section>'
+    )
+
+
+def chains_section(report: Report) -> str:
+    """The share of chains that came so far, a row a task more."""
+    if report.chains is None:
+        return ""
+    rows = [_row("", f"{number} in a row", share, None) for number, share in enumerate(report.chains.reached, start=1)]
+    return f'<section><h2>How far it comes</h2><div class="tasks">{_scale()}<div>{"".join(rows)}</div></div></section>'
+
+
+def _scale() -> str:
+    return (
+        '<div class="row scale"><span class="name"></span><span class="ends"><span>0</span><span>50</span>'
+        f'<span>100{THIN}%</span></span><span class="value"></span></div>'
     )
 
 

@@ -18,6 +18,7 @@ from volition.envs.base import EnvConfig
 from volition.evaluation.chunking import STRATEGIES, AnyChunking, RealTime
 from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.suite import compare, score_tasks, task_trials
+from volition.records import Inpainter
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Say, run_folder
 from volition.studies.eval_subject import Subject, make_plan, perform, seconds_per_call
@@ -63,7 +64,8 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
 
 def why_not(chunking: AnyChunking, latency: int, subject: Subject) -> str:
     """Why this policy's chunks cannot be executed so; "" where they can."""
-    if isinstance(chunking, RealTime) and not subject.policy.continues:
+    continues = isinstance(subject.policy, Inpainter) and subject.policy.continues
+    if isinstance(chunking, RealTime) and not continues:
         return "its head cannot continue what is settled: those that denoise can"
     space = subject.contract.robot.action_space
     try:

@@ -29,8 +29,10 @@ def test_a_policy_for_another_robot_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"control_hz: 10\.0 != 30\.0"):
         CalvinSimConfig().fit(replace(SPEC, control_hz=10.0))
-    with pytest.raises(ValueError, match="cameras"):
-        CalvinSimConfig().fit(replace(SPEC, cameras=SPEC.cameras[:1]))
+    with pytest.raises(ValueError, match="ceiling"):
+        CalvinSimConfig().fit(replace(SPEC, cameras=(replace(SPEC.cameras[0], name="ceiling"),)))
+    one = CalvinSimConfig().fit(replace(SPEC, cameras=SPEC.cameras[:1]))
+    assert list(one.image_sizes) == ["static"], "what the robot does not have is not drawn"
 
 
 def test_the_gripper_is_made_exact_and_other_numbers_are_refused() -> None:

@@ -145,7 +145,8 @@ def test_starts_that_are_none_are_named(start: Start, said: str) -> None:
         ({"scenes": ("E",)}, "some of A, B, C, D"),
         ({"scenes": ()}, "some of A, B, C, D"),
         ({"more_sentences": -1}, "more_sentences must be at least 0, got -1"),
-        ({"image_sizes": {"static": (96, 96)}}, "height and width of"),
+        ({"image_sizes": {"ceiling": (96, 96)}}, "height and width of"),
+        ({"image_sizes": {}}, "height and width of"),
         ({"image_sizes": {"static": (96, 96), "gripper": (0, 96)}}, "height and width of"),
     ],
 )

@@ -41,7 +41,7 @@ class CalvinSimConfig:
     renderer: Renderer = "tiny"
     """tiny: pybullet's own, needs nothing. egl: with shadows, as the published data were drawn."""
     image_sizes: dict[str, tuple[int, int]] = field(default_factory=lambda: dict(IMAGE_SIZES))
-    """Height and width of both cameras' pictures."""
+    """Height and width of each camera's pictures, of static and gripper; one that is not named is not drawn."""
     placement: Placement = "official"
     """Where blocks of chains stand: at the protocol's places, or scattered, as for single tasks (for recording)."""
     more_sentences: int = 0
@@ -58,8 +58,10 @@ class CalvinSimConfig:
         if self.more_sentences < 0:
             raise ValueError(f"more_sentences must be at least 0, got {self.more_sentences}")
         sizes = [side for size in self.image_sizes.values() for side in size]
-        if set(self.image_sizes) != set(IMAGE_SIZES) or min(sizes) < 1:
-            raise ValueError(f"image_sizes must give height and width of {list(IMAGE_SIZES)}, got {self.image_sizes}")
+        if not sizes or not set(self.image_sizes) <= set(IMAGE_SIZES) or min(sizes) < 1:
+            raise ValueError(
+                f"image_sizes must give height and width of some of {list(IMAGE_SIZES)}, got {self.image_sizes}"
+            )
 
     @property
     def spec(self) -> RobotSpec:
@@ -90,7 +92,8 @@ class CalvinSimConfig:
 
     def fit(self, robot: RobotSpec) -> CalvinSimConfig:
         """With the robot's cameras; ValueError prints every other difference."""
-        fitted = replace(self, image_sizes={name: robot.image_sizes.get(name, (1, 1)) for name in self.image_sizes})
+        known = {name: size for name, size in robot.image_sizes.items() if name in IMAGE_SIZES}
+        fitted = replace(self, image_sizes=known or self.image_sizes)
         require_equal(robot, fitted.spec, left_name="the checkpoint's robot", right_name="CALVIN's")
         return fitted
 
