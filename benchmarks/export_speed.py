@@ -4,7 +4,8 @@
 
 tiny is the demo's model, middle the Kosmos-2 of `policy_speed.py`, both with an LSTM head, random weights, one camera
 (tiny: two), a new picture at every call. All sides take turns in one process, one thread each; the clock of this
-process's CPU is told beside the wall's, for machines with other work. Sizes are of all weights, head included.
+process's CPU is told beside the wall's, for machines with other work; VLM is its passes alone. Sizes are of all
+weights, head included.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from policy_speed import INSTRUCTION, make_policy
+from volition.backbones.stream import Runner
 from volition.contract import Camera, RobotSpec, relative_arm_7d
 from volition.data.transforms import Chain
 from volition.export.artefact import HEAD, write_passes
@@ -34,17 +38,42 @@ from volition.export.small import in_int8
 from volition.export.targets import TARGETS
 from volition.policy import Acting, Policy
 from volition.recipes.desk import demo
-from volition.records import Actor, Observation
+from volition.records import Observation
 
 logger = logging.getLogger(__name__)
 MODELS = {"tiny": (("static", "gripper"), 96, "pick up the red block"), "middle": (("static",), 224, INSTRUCTION)}
 
 
+class Timed:
+    """A `Runner` that notes how long its passes take, in milliseconds of this process's CPU."""
+
+    def __init__(self, runner: Runner):
+        self._runner, self.spent = runner, list[float]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def run(self, *given: Any) -> Tensor:
+        began = time.process_time()
+        hidden = self._runner.run(*given)
+        self.spent.append(1e3 * (time.process_time() - began))
+        return hidden
+
+
 @dataclass(frozen=True, kw_only=True)
 class Side:
     name: str
-    actor: Actor
+    actor: Acting
     megabytes: float
+
+    @classmethod
+    def of(cls, name: str, runner: Runner, policy: Policy, megabytes: float) -> Side:
+        actor = Acting(Timed(runner), policy.head, policy.collator, policy.max_steps).eval()
+        return cls(name=name, actor=actor, megabytes=megabytes)
+
+    @property
+    def passes(self) -> float:
+        return statistics.median(self.actor.backbone.spent)
 
 
 def tiny_policy() -> Policy:
@@ -74,9 +103,8 @@ def exported(policy: Policy, name: TargetName, observations: Iterator[Observatio
     head = {key: x.detach().clone() for key, x in policy.head.state_dict().items()}
     save_file(in_int8(head) if TARGETS[name].small else head, folder / HEAD)
     passes = open_passes(policy.backbone.adapter, entries, TARGETS[name], folder, threads=1, device="cpu")
-    actor = Acting(passes, policy.head, policy.collator, policy.max_steps).eval()
     logger.info("%-10s written and opened in %.0f s", name, time.perf_counter() - began)
-    return Side(name=name, actor=actor, megabytes=megabytes(folder))
+    return Side.of(name, passes, policy, megabytes(folder))
 
 
 def measure(sides: Sequence[Side], observations: Iterator[Observation], rounds: int) -> None:
@@ -98,9 +126,11 @@ def measure(sides: Sequence[Side], observations: Iterator[Observation], rounds: 
         wall, cpu = (np.array(x) for x in zip(*clock[side.name], strict=True))
         off = float(np.abs(np.stack(chunks[side.name]) - theirs)[..., :-1].max())
         logger.info(
-            "%-10s %7.2f ms p50 %8.2f p99 %5.2f x   CPU %7.2f ms %5.2f x   %7.2f MB %5.2f x   off by %.1e at most",
+            "%-10s %7.2f ms p50 %8.2f p99 %5.2f x  CPU %7.2f ms %5.2f x  VLM %7.2f ms %5.2f x  %7.2f MB %5.2f x  "
+            "off by %.1e at most",
             *(side.name, np.median(wall), np.quantile(wall, 0.99), base[0] / np.median(wall)),
-            *(np.median(cpu), base[1] / np.median(cpu), side.megabytes, sides[0].megabytes / side.megabytes, off),
+            *(np.median(cpu), base[1] / np.median(cpu), side.passes, sides[0].passes / side.passes),
+            *(side.megabytes, sides[0].megabytes / side.megabytes, off),
         )
 
 
@@ -111,14 +141,15 @@ def run(model: str, targets: Sequence[TargetName], rounds: int) -> None:
     policy.backbone.autocast = None
     weights = sum(p.numel() for p in policy.parameters())
     logger.info("%s: %.1f M parameters, %d threads", model, weights / 1e6, torch.get_num_threads())
-    sides = [Side(name="eager", actor=policy, megabytes=4 * weights / 1e6)]
+    sides = [Side.of("eager", policy.backbone, policy, 4 * weights / 1e6)]
     with tempfile.TemporaryDirectory() as folder:
         sides += [exported(policy, name, seen(model), Path(folder) / name) for name in targets]
         measure(sides, seen(model), rounds)
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logger.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=["onnx", "onnx-int8", "onnx-int4", "aoti"])
