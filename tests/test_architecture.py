@@ -53,10 +53,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("records", "contract", "geometry", "action_tokens", "types", "backbones", "heads", "policy"),
         "data.action_transforms",
     },
+    "export": {
+        *("records", "contract", "types", "backbones", "heads", "policy", "training", "config"),
+        *("evaluation", "envs.base", "data.files"),
+    },
     "recipes": {"contract", "backbones", "heads", "training", "config", "data", "envs"},
     "studies": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
-        *("data", "envs", "evaluation", "auxiliary", "geometry", "names", "serving"),
+        *("data", "envs", "evaluation", "auxiliary", "geometry", "names", "serving", "export"),
     },
     "cli": {
         *("records", "contract", "types", "backbones", "heads", "policy", "training", "config", "recipes"),
@@ -95,6 +99,7 @@ MAY_NEED: dict[str, set[str]] = {
     "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes", "trackio", "wandb"},
     "config": set(),
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
+    "export": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "onnx", "onnxruntime"},
     "recipes": set(),
     "studies": {
         *("numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"),

@@ -1,6 +1,6 @@
 """The command line. Every verb is a frozen dataclass: its fields are the flags, its docstring is the help.
 
-demo | record | data | verify | train | audit | plan | compare | backbones | eval | serve | doctor      VERB --help
+demo | record | data | verify | train | audit | plan | compare | backbones | eval | serve | export | doctor   --help
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from volition.data.remote_server import RemoteError
 from volition.studies.backbones_command import Backbones
 from volition.studies.commands import Demo, doctor, evaluate, record
 from volition.studies.data_commands import data
+from volition.studies.export_command import export
 from volition.studies.output import tell, write
 from volition.studies.verify_command import Verify
 
@@ -117,6 +118,7 @@ VERBS: dict[str, Verb] = {
     "backbones": _of(Backbones),
     "eval": evaluate,
     "serve": serve,
+    "export": export,
     "doctor": doctor,
 }
 

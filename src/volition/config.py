@@ -228,6 +228,8 @@ def load(tree: Any, *, allow: tuple[str, ...] = ()) -> Any:
             f"the config asks for {path} to run code that comes with a model (trust_remote_code); "
             f"if you trust its origin, pass --allow {REMOTE_CODE}"
         )
+    if hasattr(kind, "of_today"):  # brings the fields of older versions' files to those of today
+        fields = kind.of_today(fields)
     try:
         return kind(**fields)
     except TypeError as error:

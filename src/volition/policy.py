@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from volition.auxiliary.base import Auxiliary
 from volition.backbones.base import Adapter, Backbone, Encoded
 from volition.backbones.interleaved import stream
-from volition.backbones.stream import Memory
+from volition.backbones.stream import Memory, Runner
 from volition.data.transforms import Transform
 from volition.heads.base import Head, Inpainting
 from volition.records import Observation, Sample, Settled
@@ -30,39 +30,22 @@ class RobotState:
     confidence: np.ndarray | None = None  # float32[H]: of the chunk that came with this state, where the head tells
 
 
-class Policy(nn.Module):
-    """Implements `records.Actor`: evaluation and serving know it only as that."""
+class Acting(nn.Module):
+    """What acts: implements `records.Actor`, and evaluation and serving know it only as that.
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        head: Head,
-        collator: Collator,
-        max_steps: int = 1,
-        auxiliary: Sequence[Auxiliary] = (),
-    ):
+    `backbone` makes the passes of the VLM, be it a `Backbone` or one that was exported.
+    """
+
+    def __init__(self, backbone: Runner, head: Head, collator: Collator, max_steps: int = 1):
         """`max_steps`: observation steps in a window of training, the most that a row of interleaved history holds."""
         super().__init__()
         self.backbone, self.head, self.collator, self.max_steps = backbone, head, collator, max_steps
-        self.auxiliary: Sequence[Auxiliary] = nn.ModuleList(auxiliary)  # type: ignore[assignment]  # a list of such
-
-    def forward(self, batch: Batch, target: Target) -> Loss:
-        encoded = self.backbone.encode(batch)
-        loss = self.head.loss(encoded, batch, target)
-        terms = [one.term(self.backbone, encoded, target) for one in self.auxiliary]
-        return loss.plus([term for term in terms if term is not None])
-
-    def counts(self, target: Target) -> dict[str, Tensor]:
-        """How many numbers each term of the loss is a mean over (see `Head.counts`); "" for what is not named."""
-        wanted = [(one, target.extras.get(one.name)) for one in self.auxiliary]
-        extra = {f"{one.name}_loss": one.count(found, target) for one, found in wanted if found is not None}
-        return {"": target.mask.sum()} | self.head.counts(target) | extra
 
     def start(self, n: int) -> list[RobotState]:
         """States of `n` robots that have seen nothing."""
         return [RobotState(None, self.head.start()) for _ in range(n)]
 
-    def padded_for(self, instructions: Sequence[str]) -> Policy:
+    def padded_for(self, instructions: Sequence[str]) -> Acting:
         """The same weights, with rows as long in every call as the longest of these instructions makes them.
 
         Interleaved history is left as it is: rows of one length go through the backbone together, without padding.
@@ -85,7 +68,7 @@ class Policy(nn.Module):
         chunks, heads, sure = self.head.predict_with_confidence(encoded, batch, [state.head for state in remembered])
         confidence = [None] * len(states) if sure is None else sure.float().cpu().numpy()
         after = [RobotState(state.memory, *rest) for state, *rest in zip(remembered, heads, confidence)]
-        return self._decode(chunks, observations), after
+        return self.collator.decode(chunks, observations), after
 
     @property
     def continues(self) -> bool:
@@ -103,16 +86,12 @@ class Policy(nn.Module):
         known, weights = self.collator.settled(settled, observations)
         device, heads = self.backbone.device, [state.head for state in remembered]
         chunks, heads = self.head.inpaint(encoded, batch, heads, known.to(device), weights.to(device))
-        return self._decode(chunks, observations), [replace(s, head=head) for s, head in zip(remembered, heads)]
-
-    def _decode(self, chunks: torch.Tensor, observations: Sequence[Observation]) -> np.ndarray:
-        decode = self.collator.transforms.decode
-        return np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)])
+        return self.collator.decode(chunks, observations), [replace(s, head=head) for s, head in zip(remembered, heads)]
 
     def _read(self, batch: Batch, states: Sequence[RobotState]) -> tuple[Encoded, list[RobotState]]:
         """The newest step of every robot, and what is remembered of the robot then; its head has still to act."""
         if not self.collator.interleaved:
-            return self.backbone.encode(batch), list(states)
+            return Encoded(self.backbone, batch), list(states)
         encoded, memories, recalled = stream(
             self.backbone, batch, [s.memory for s in states], max_steps=self.max_steps, keep=self.max_steps // 4
         )
@@ -120,6 +99,36 @@ class Policy(nn.Module):
         for i, steps in recalled.items():
             heads[i] = self.head.recall(steps.encoded, steps.batch, heads[i])
         return encoded, [RobotState(memory, head) for memory, head in zip(memories, heads)]
+
+
+class Policy(Acting):
+    """What acts and learns."""
+
+    backbone: Backbone
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        collator: Collator,
+        max_steps: int = 1,
+        auxiliary: Sequence[Auxiliary] = (),
+    ):
+        """`max_steps`: observation steps in a window of training, the most that a row of interleaved history holds."""
+        super().__init__(backbone, head, collator, max_steps)
+        self.auxiliary: Sequence[Auxiliary] = nn.ModuleList(auxiliary)  # type: ignore[assignment]  # a list of such
+
+    def forward(self, batch: Batch, target: Target) -> Loss:
+        encoded = self.backbone.encode(batch)
+        loss = self.head.loss(encoded, batch, target)
+        terms = [one.term(self.backbone, encoded, target) for one in self.auxiliary]
+        return loss.plus([term for term in terms if term is not None])
+
+    def counts(self, target: Target) -> dict[str, Tensor]:
+        """How many numbers each term of the loss is a mean over (see `Head.counts`); "" for what is not named."""
+        wanted = [(one, target.extras.get(one.name)) for one in self.auxiliary]
+        extra = {f"{one.name}_loss": one.count(found, target) for one, found in wanted if found is not None}
+        return {"": target.mask.sum()} | self.head.counts(target) | extra
 
     def train(self, mode: bool = True) -> Policy:
         """Frozen modules that keep running statistics (batch norms) go on as in evaluation, so that these stay too."""
@@ -167,6 +176,11 @@ class Collator:
                 actions[row, : len(one.actions)], weights[row, : len(one.weights)] = one.actions, one.weights
         encoded = [self.transforms.encode(x[None], o)[0] for x, o in zip(actions, observations)]
         return _stack(encoded), torch.from_numpy(weights)
+
+    def decode(self, chunks: torch.Tensor, observations: Sequence[Observation]) -> np.ndarray:
+        """float32[B, H, A] in robot units."""
+        decode = self.transforms.decode
+        return np.stack([decode(c, o) for c, o in zip(chunks.float().cpu().numpy(), observations)])
 
     def batch(self, observations: Sequence[Observation]) -> Batch:
         for observation in observations:

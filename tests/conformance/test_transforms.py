@@ -32,6 +32,7 @@ from volition.data.action_transforms import (
 from volition.data.transforms import (
     BlackOut,
     Chain,
+    Deafen,
     NormalizeActions,
     NormalizeState,
     Scale,
@@ -105,6 +106,7 @@ CASES = {
     "normalise the state": Case(make=lambda _: NormalizeState(scale=scaling(2.0))),
     "select from the state": Case(make=lambda _: SelectState(entries=(2, 1, 0, 5, 4, 3, 6))),
     "black out": Case(make=lambda _: BlackOut()),
+    "deafen": Case(make=lambda _: Deafen()),
     "clip": Case(make=clip_to),
     "mu-law": Case(make=lambda _: MuLaw(dimensions=(0, 1, 3, 6))),
     "weak mu-law": Case(make=lambda _: MuLaw(dimensions=(1,), mu=0.01)),

@@ -19,6 +19,7 @@ import pytest
 from tests.data.formats import aloha, mobile, robomimic
 from tests.data.test_hdf5 import change
 from volition.data import hdf5_inspect
+from volition.data.episodes import left_out
 from volition.data.hdf5 import Hdf5Episode, load_hdf5
 from volition.data.open import load_episodes
 

@@ -154,7 +154,7 @@ def collate_answers(samples: Sequence[VisionLanguageSample], adapter: Adapter) -
 
 def _resized(pictures: Sequence[np.ndarray], size: tuple[int, int]) -> UInt8[Tensor, "N h w 3"]:
     def resize(picture: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        pixels = torch.tensor(picture).permute(2, 0, 1)[None]
         return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
 
     return torch.cat([resize(picture) for picture in pictures]).permute(0, 2, 3, 1)

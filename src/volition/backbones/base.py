@@ -55,6 +55,10 @@ class Backbone(nn.Module):
         return len(self.adapter.readout_ids)
 
     @property
+    def streams(self) -> bool:
+        return self.adapter.streams
+
+    @property
     def device(self) -> torch.device:
         return self.embedding.new.device
 

@@ -100,7 +100,7 @@ class Stored(Encoded):
 
 def at(hidden: Float[Tensor, "N L D"], positions: Int[Tensor, "N P"]) -> Float[Tensor, "N P D"]:
     """What stands at these positions of every row."""
-    return hidden[torch.arange(len(positions), device=positions.device)[:, None], positions]
+    return hidden[torch.arange(positions.shape[0], device=positions.device)[:, None], positions]
 
 
 def one_step_a_row(batch: Batch) -> bool:

@@ -43,12 +43,17 @@ def normalise(images: UInt8[Tensor, "N h w 3"], pictures: Pictures) -> Float[Ten
     The whole picture is kept, squeezed if its shape is another: nothing that a robot's camera sees is cropped. Within
     two of 256 levels of what an image processor of the same filter gives.
     """
-    resized = images.permute(0, 3, 1, 2)
-    if images.shape[1:3] != pictures.size:
-        resized = _resized(images, pictures.size, bicubic=pictures.bicubic)
+    resized = fit(images, pictures).permute(0, 3, 1, 2)
     mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (pictures.mean, pictures.std))
     pixels = resized.to(torch.float32, memory_format=torch.contiguous_format)
     return pixels.div_(255 * std).sub_(mean / std)
+
+
+def fit(images: UInt8[Tensor, "N h w 3"], pictures: Pictures) -> UInt8[Tensor, "N H W 3"]:
+    """Of the size that the tower wants; the very same tensor where it has it already."""
+    if images.shape[1:3] == pictures.size:
+        return images
+    return _resized(images, pictures.size, bicubic=pictures.bicubic).permute(0, 2, 3, 1)
 
 
 def _resized(images: UInt8[Tensor, "N h w 3"], size: tuple[int, int], *, bicubic: bool) -> UInt8[Tensor, "N 3 H W"]:

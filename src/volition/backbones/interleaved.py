@@ -17,16 +17,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from volition.backbones.base import Backbone
 from volition.backbones.encoded import Encoded, Stored, contexts
-from volition.backbones.stream import Context, Decoder, Memory, Pass, attended, in_order, run_rows
+from volition.backbones.stream import Context, Decoder, Memory, Pass, Runner, attended, in_order, run_rows
 from volition.types import Batch
 
 
 class Streamed(Encoded):
     """Heads see one step (T = 1) of every robot; what came before is in the caches of its passes."""
 
-    def __init__(self, backbone: Backbone, batch: Batch, passes: list[Pass], readout: Float[Tensor, "B 1 K D"]):
+    def __init__(self, backbone: Runner, batch: Batch, passes: list[Pass], readout: Float[Tensor, "B 1 K D"]):
         super().__init__(backbone, batch)
         self._passes, self.readout = passes, readout
 
@@ -65,7 +64,7 @@ class Recalled:
 
 
 def stream(
-    backbone: Backbone, batch: Batch, memories: Sequence[Memory | None], *, max_steps: int, keep: int
+    backbone: Runner, batch: Batch, memories: Sequence[Memory | None], *, max_steps: int, keep: int
 ) -> tuple[Streamed, list[Memory], dict[int, Recalled]]:
     """`batch` holds the newest step of every robot (T = 1). Returns also the new memories and the rows begun anew.
 
@@ -73,7 +72,7 @@ def stream(
     """
     if not 0 <= keep < max_steps:
         raise ValueError(f"keep={keep} must be in 0..{max_steps - 1}: a new row has room for the newest step as well")
-    streams = backbone.adapter.streams
+    streams = backbone.streams
     keep = keep if streams else max_steps - 1  # without a cache every row is read again, so it may as well be full
     new = contexts(batch)
     again = [memory is not None and (memory.steps >= max_steps or not streams) for memory in memories]
@@ -103,7 +102,7 @@ def _join(steps: Sequence[Context]) -> Context:
     return whole
 
 
-def _recall(backbone: Backbone, hidden: Float[Tensor, "L D"], steps: Sequence[Context]) -> Recalled:
+def _recall(backbone: Runner, hidden: Float[Tensor, "L D"], steps: Sequence[Context]) -> Recalled:
     """Read-outs at the end of each of these steps, from the pass over a row that begins with them."""
     readouts, states, end = [], [], 0
     for step in steps:

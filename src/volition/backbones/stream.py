@@ -22,10 +22,14 @@ Layers = tuple[tuple[Tensor, Tensor], ...]  # keys and values [heads, L, d] of e
 
 @runtime_checkable
 class Runner(Protocol):
-    """What is needed of a `Backbone`."""
+    """What makes the passes of a VLM: a `Backbone`, or one that was exported. All that acting needs of either."""
 
     @property
     def num_readouts(self) -> int: ...
+    @property
+    def streams(self) -> bool: ...  # whether a row can go on from kept keys and values
+    @property
+    def device(self) -> torch.device: ...
 
     def run(self, inputs: Mapping[str, Tensor], images: Sequence[Tensor], cache: Any | None = None) -> Tensor: ...
     def logits(self, hidden: Tensor) -> Tensor: ...

@@ -2,7 +2,7 @@
 
     outcomes --> wilson | mean_over_tasks | bounded_mean | bootstrap_mean --> Estimate(value, low, high, count)
     outcomes of two policies on the same starts --> paired_difference --> Difference
-    rate or spread, difference --> episodes_needed | pairs_needed --> how many episodes such a claim takes
+    rate or spread, difference --> episodes_needed | pairs_needed | pairs_for_margin --> how many such a claim takes
 
 Everything is deterministic: resampling is seeded.
 """
@@ -10,6 +10,7 @@ Everything is deterministic: resampling is seeded.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -97,7 +98,7 @@ def mean_over_tasks(outcomes: Mapping[str, Sequence[bool]], confidence: float = 
     return Estimate(value=mean, low=low, high=high, count=int(counts.sum()))
 
 
-def bounded_mean(values: Sequence[float | int], low: float, high: float, confidence: float = CONFIDENCE) -> Estimate:
+def bounded_mean(values: Sequence[float], low: float, high: float, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of values that lie in low..high, such as chain lengths 0 to 5, and its interval.
 
     Wilson's interval with the count that outcomes of a coin would need to be as sure; the variance is taken with two
@@ -108,11 +109,7 @@ def bounded_mean(values: Sequence[float | int], low: float, high: float, confide
     if data.ndim != 1 or not len(data) or data.min() < low or data.max() > high:
         raise ValueError(f"a mean needs at least one value, and all in {low:g}..{high:g}, got {data.tolist()[:8]}")
     shares, count, width = (data - low) / (high - low), len(data), high - low
-    mean = float(shares.mean())
-    widest = mean * (1.0 - mean)
-    variance = (float(shares.var()) * count + 2.0 * widest) / (count + 2.0)
-    effective = count * widest / variance if variance > 0 else float(count)
-    bounds = _wilson_bounds(mean, effective, confidence)
+    bounds = _bounds(float(shares.mean()), float(shares.var()), count, confidence)
     value = float(data.mean())
     return Estimate(
         value=value, low=min(value, low + width * bounds[0]), high=max(value, low + width * bounds[1]), count=count
@@ -120,7 +117,7 @@ def bounded_mean(values: Sequence[float | int], low: float, high: float, confide
 
 
 def bootstrap_mean(
-    values: Sequence[float | int], *, confidence: float = CONFIDENCE, num_samples: int = 4000, seed: int = 0
+    values: Sequence[float], *, confidence: float = CONFIDENCE, num_samples: int = 4000, seed: int = 0
 ) -> Estimate:
     """The mean of any numbers and its percentile bootstrap interval; `bounded_mean` where they are bounded."""
     data = np.asarray(values, dtype=np.float64)
@@ -134,7 +131,7 @@ def bootstrap_mean(
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=len(data))
 
 
-def paired_difference(first: Sequence[float | int], second: Sequence[float | int], *, most: float = 1.0) -> Difference:
+def paired_difference(first: Sequence[float], second: Sequence[float | int], *, most: float = 1.0) -> Difference:
     """What `first` reached minus what `second` reached; entry i of both is the same start.
 
     Outcomes lie in 0..`most`: successes are 0 or 1, chains 0 to 5.
@@ -199,6 +196,26 @@ def pairs_needed(gains: np.ndarray, *, power: float = 0.8, confidence: float = C
     return max(1, math.ceil((_sureness(power, confidence) * spread / mean) ** 2))
 
 
+def pairs_for_margin(gains: Sequence[float | int], margin: float, *, most: int = 1_000_000) -> int:
+    """Common starts after which the interval's lower end would lie above -margin, if gains (-1..1) go on as these.
+
+    0: not with `most` of them either. Where all gains are 0 a margin of 0.02 takes 138.
+    """
+    data = np.asarray(gains, dtype=np.float64)
+    if not len(data) or not 0 < margin < 1:
+        raise ValueError(f"at least one gain and a margin between 0 and 1 are needed, got {len(data)} and {margin}")
+
+    shares = (data + 1.0) / 2.0
+    mean, spread = float(shares.mean()), float(shares.var())
+
+    def shown(count: int) -> bool:
+        return 2.0 * _bounds(mean, spread, count, CONFIDENCE)[0] - 1.0 > -margin
+
+    if not shown(most):
+        return 0
+    return bisect_left(range(1, most), True, key=shown) + 1
+
+
 def chains_needed(lengths: Sequence[int], difference: float, *, power: float = 0.8) -> int:
     """Chains each of two policies needs so that means which differ so much are told apart with `power`.
 
@@ -212,6 +229,14 @@ def chains_needed(lengths: Sequence[int], difference: float, *, power: float = 0
 
 def _sureness(power: float, confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2.0) + NormalDist().inv_cdf(power)
+
+
+def _bounds(mean: float, spread: float, count: int, confidence: float) -> tuple[float, float]:
+    """Of the mean of `count` values in 0..1 with the variance `spread`; see `bounded_mean`."""
+    widest = mean * (1.0 - mean)
+    variance = (spread * count + 2.0 * widest) / (count + 2.0)
+    effective = count * widest / variance if variance > 0 else float(count)
+    return _wilson_bounds(mean, effective, confidence)
 
 
 def _wilson_bounds(rate: float, count: float, confidence: float) -> tuple[float, float]:

@@ -44,7 +44,7 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Audit:
     data: str  # what the step was taken on
-    step: dict[str, float | int]  # the line of metrics that training would have logged
+    step: dict[str, float]  # the line of metrics that training would have logged
     parts: tuple[Row, ...]
     modules: tuple[Row, ...]
     frozen_tensors: int

@@ -71,7 +71,7 @@ class DemoRun:
     seconds: dict[str, float]
     results: list[EpisodeResult] = field(default_factory=list)
     swaps: list[EpisodeResult] = field(default_factory=list)
-    metrics: list[dict[str, float | int]] = field(default_factory=list)
+    metrics: list[dict[str, float]] = field(default_factory=list)
     episodes: int = 0
     frames: int = 0
 
@@ -131,7 +131,7 @@ def train_or_resume(experiment: Experiment, run: Path, say: Say) -> None:
     if done and done[-1].name == f"step_{experiment.loop.num_steps}":
         return
 
-    def show(line: Mapping[str, float | int]) -> None:
+    def show(line: Mapping[str, float]) -> None:
         say("train", line["step"] / experiment.loop.num_steps, f"loss {line['loss']:.3f}")
 
     run_training(experiment, run, resume=bool(done), progress=show)

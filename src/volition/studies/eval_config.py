@@ -14,7 +14,7 @@ from volition.studies.env_command import AnyEnv, EnvFlags
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(Generic[AnyEnv]):
     checkpoint: tyro.conf.Positional[Path]
-    """A step folder, or a run (its last checkpoint)."""
+    """A step folder, a run (its last checkpoint), or an exported policy."""
     environment: EnvFlags[AnyEnv]
     env: str = "desk"
     """Name of an environment of ours, or 'package.module:ClassName'; its fields are flags too."""
@@ -69,7 +69,7 @@ class EvalConfig(Generic[AnyEnv]):
     device: str = "cpu"
     """Where the policy runs: cpu, cuda, cuda:1."""
     allow: tuple[str, ...] = ()
-    """Packages of yours that the checkpoint's config may name."""
+    """Packages of yours that the checkpoint's config may name; `native_code` for exported policies that run some."""
 
     def __post_init__(self) -> None:
         if not (self.closed_loop or self.probes or self.timing or self.offline):

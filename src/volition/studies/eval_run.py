@@ -27,6 +27,7 @@ from volition.evaluation.journal import Journal, read_all, require_same
 from volition.evaluation.perturb import Perturbation, Perturbed
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.workers import EnvFactory
+from volition.export.artefact import is_artefact
 from volition.records import Actor
 from volition.training import checkpoint as checkpoints
 
@@ -178,8 +179,10 @@ def folder_of(run: Path, plan: Plan) -> Path:
 
 
 def run_folder(checkpoint: Path) -> Path:
-    """The run that a step folder lies in, or the folder around it."""
+    """The run that a step folder lies in, or the folder around it; an exported policy's own."""
     step = checkpoints.resolve(checkpoint)
+    if is_artefact(step):
+        return step
     return step.parent.parent if step.parent.name == "checkpoints" else step.parent
 
 

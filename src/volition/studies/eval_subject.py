@@ -1,4 +1,4 @@
-"""A checkpoint that is evaluated: what it is asked to do becomes a plan, and the plan results."""
+"""A checkpoint or exported policy that is evaluated: what it is asked to do becomes a plan, and the plan results."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from volition.evaluation.episodes import Trial
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.rollout import RolloutConfig
 from volition.records import Actor, Observation
+from volition.studies.acting import load_actor, name_of
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
-from volition.studies.training import load_policy
 from volition.training import checkpoint as checkpoints
 
 MAX_BATCH = 16  # rows of a policy call; more make no small model faster
@@ -31,18 +31,18 @@ FEW = 4  # ... where a process holds one environment only
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A checkpoint that is evaluated."""
+    """A checkpoint or exported policy that is evaluated."""
 
     path: Path
     policy: Actor
     contract: Contract
     cameras: tuple[str, ...]  # of the robot's, that the policy looks through
+    one_row: bool = False  # rows of a batch are gone through one by one
 
     @property
     def name(self) -> str:
-        """'demo-step_900', for people."""
-        step = checkpoints.resolve(self.path)
-        return f"{run_folder(self.path).name}-{step.name}"
+        """'demo-step_900', or 'demo-int8' of an exported policy: for people."""
+        return name_of(checkpoints.resolve(self.path)).replace("/", "-")
 
     def fit(self, env: EnvConfig) -> EnvConfig:
         """The environment with the checkpoint's robot; ValueError prints every other difference.
@@ -71,8 +71,15 @@ class Subject:
 
     @classmethod
     def load(cls, path: Path, config: EvalConfig[Any]) -> Subject:
-        policy, contract = load_policy(path, allow=config.allow, device=config.device)
-        return cls(path=path, policy=policy, contract=contract, cameras=tuple(policy.collator.cameras))
+        with one_thread():
+            found = load_actor(path, allow=config.allow, device=config.device)
+        return cls(
+            path=path,
+            policy=found.actor,
+            contract=found.contract,
+            cameras=tuple(found.actor.collator.cameras),
+            one_row=found.one_row,
+        )
 
 
 def make_plan(
@@ -93,7 +100,7 @@ def make_plan(
         space=subject.contract.robot.action_space,
         num_workers=config.workers,
         slots_per_worker=max(1, min(env.slots_per_worker, -(-len(trials) // max(1, config.workers)))),
-        batch=config.batch or (MAX_BATCH if env.slots_per_worker > 1 else FEW),
+        batch=config.batch or (1 if subject.one_row else MAX_BATCH if env.slots_per_worker > 1 else FEW),
         patience_seconds=config.patience,
     )
     about = {

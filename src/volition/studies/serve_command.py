@@ -16,14 +16,14 @@ from volition.serving.config import ServeConfig
 @dataclass(frozen=True, kw_only=True)
 class ServeCommand:
     checkpoint: tyro.conf.Positional[Path]
-    """A step folder, or a run (its last checkpoint)."""
+    """A step folder, a run (its last checkpoint), or an exported policy."""
     serve: Annotated[ServeConfig, tyro.conf.arg(name="")] = field(default_factory=ServeConfig)
     device: str = "cpu"
     """Where the policy runs: cpu, cuda, cuda:1."""
     threads: int = 0
     """Threads of the policy on a CPU; 0: what torch takes by itself."""
     allow: tuple[str, ...] = ()
-    """Packages of yours that the checkpoint's config may name."""
+    """Packages of yours that the checkpoint's config may name; `native_code` for exported policies that run some."""
     replay: Path | None = None
     """Serve nothing: ask recorded requests of this folder again and compare the answers; status 1 where they differ."""
     tolerance: float = 1e-5

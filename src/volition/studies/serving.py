@@ -13,29 +13,28 @@ import torch
 from volition.serving.replay import replay
 from volition.serving.served import Served
 from volition.serving.server import Addresses, Server
+from volition.studies.acting import load_actor, name_of
 from volition.studies.output import tell, write
 from volition.studies.progress import Bars
 from volition.studies.serve_command import ServeCommand
-from volition.studies.training import load_policy
-from volition.training import checkpoint as checkpoints
 
 MEMORY = ("window", "backbone", "head")  # parts of a recipe that a robot's memory depends on
 
 
 def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu") -> Served:
-    """A checkpoint, ready to be served."""
-    folder = checkpoints.resolve(path)
-    policy, contract = load_policy(folder, allow=allow, device=device)
+    """A checkpoint or an exported policy, ready to be served."""
+    loaded = load_actor(path, allow=allow, device=device)
+    folder, contract = loaded.folder, loaded.contract
     recipe = json.loads((folder / "config.json").read_text())
     parts = json.dumps([recipe.get(name) for name in MEMORY], sort_keys=True)
     return Served(
-        actor=policy,
+        actor=loaded.actor,
         robot=contract.robot,
         action_horizon=contract.window.action_horizon,
         replan_steps=contract.window.replan_steps,
         contract=contract,
         memory=hashlib.sha256(parts.encode()).hexdigest(),
-        name=f"{folder.parent.parent.name}/{folder.name}" if folder.parent.name == "checkpoints" else folder.name,
+        name=name_of(folder),
     )
 
 

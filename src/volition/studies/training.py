@@ -43,7 +43,7 @@ from volition.training.train import Batches, LoopConfig, NotFiniteError, Trainer
 from volition.training.writing import Writer, snapshot
 from volition.types import Batch, Target
 
-Progress = Callable[[Mapping[str, float | int]], None]
+Progress = Callable[[Mapping[str, float]], None]
 
 
 def run_training(
@@ -100,7 +100,7 @@ def run_training_on(
         trackers=open_trackers(trackers, run, prepared.documents["config.json"]) if ranks.first else [],
     ) as metrics:
 
-        def tell(line: Mapping[str, float | int]) -> None:
+        def tell(line: Mapping[str, float]) -> None:
             metrics.write(line)
             progress(line)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,6 @@ class Average:
 
 
 @contextmanager
-@torch.no_grad()
 def averaged(policy: nn.Module, average: Average | None) -> Iterator[None]:
     """The policy with its averaged weights; those that are trained are back afterwards. None: it stays as it is."""
     if average is None:
@@ -41,10 +40,14 @@ def averaged(policy: nn.Module, average: Average | None) -> Iterator[None]:
         return
     own = {name: p for name, p in policy.named_parameters() if name in average.weights}
     kept = {name: p.detach().clone() for name, p in own.items()}
-    for name, parameter in own.items():
-        parameter.copy_(average.weights[name])
+    _put(average.weights, own)
     try:
         yield
     finally:
-        for name, parameter in own.items():
-            parameter.copy_(kept[name])
+        _put(kept, own)
+
+
+@torch.no_grad()
+def _put(weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])

@@ -58,7 +58,7 @@ class Meter:
         self._waited += waited
         self._spikes, self._skipped = self._spikes + spike, self._skipped + skipped
 
-    def line(self, step: int, lr_scale: float, norms: dict[str, Tensor]) -> dict[str, float | int]:
+    def line(self, step: int, lr_scale: float, norms: dict[str, Tensor]) -> dict[str, float]:
         """And begin anew."""
         names = list(self._latest)
         own = torch.stack([torch.stack(self._losses).mean(), *(self._latest[name].float() for name in names)])

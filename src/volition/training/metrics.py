@@ -28,7 +28,7 @@ class MetricsFile:
         aside.replace(path)
         self._file = path.open("a")
 
-    def write(self, metrics: Mapping[str, float | int]) -> None:
+    def write(self, metrics: Mapping[str, float]) -> None:
         if self._file is None:
             return
         self._file.write(json.dumps(dict(metrics)) + "\n")
@@ -48,11 +48,11 @@ class MetricsFile:
             tracker.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, float | int]]:
+def read_metrics(path: Path) -> list[dict[str, float]]:
     return list(_lines(path))
 
 
-def _lines(path: Path) -> list[dict[str, float | int]]:
+def _lines(path: Path) -> list[dict[str, float]]:
     """Whole lines only: a killed run may have left half of one."""
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:

@@ -15,7 +15,7 @@ TrackerName = Literal["tensorboard", "trackio", "wandb"]
 
 @runtime_checkable
 class Tracker(Protocol):
-    def write(self, metrics: Mapping[str, float | int]) -> None: ...  # one line of metrics, with its "step"
+    def write(self, metrics: Mapping[str, float]) -> None: ...  # one line of metrics, with its "step"
     def close(self) -> None: ...
 
 
@@ -35,7 +35,7 @@ class TensorBoard:
             raise _missing("tensorboard", error) from error
         self._writer = SummaryWriter(str(run / "tensorboard"))
 
-    def write(self, metrics: Mapping[str, float | int]) -> None:
+    def write(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             if name != "step":
                 self._writer.add_scalar(name, value, int(metrics["step"]))
@@ -55,7 +55,7 @@ class Trackio:
         project = os.environ.get("TRACKIO_PROJECT", "volition")
         self._run = trackio.init(project=project, name=run.name, config=dict(about))
 
-    def write(self, metrics: Mapping[str, float | int]) -> None:
+    def write(self, metrics: Mapping[str, float]) -> None:
         self._run.log({name: x for name, x in metrics.items() if name != "step"}, step=int(metrics["step"]))
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class WandB:
         project = os.environ.get("WANDB_PROJECT", "volition")
         self._run = wandb.init(project=project, name=run.name, dir=str(run), config=dict(about), resume="allow")
 
-    def write(self, metrics: Mapping[str, float | int]) -> None:
+    def write(self, metrics: Mapping[str, float]) -> None:
         self._run.log({name: x for name, x in metrics.items() if name != "step"}, step=int(metrics["step"]))
 
     def close(self) -> None:

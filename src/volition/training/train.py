@@ -104,7 +104,7 @@ Odd = Callable[[int, Batch, Target], None]  # told the batch of a step whose los
 
 def train(
     trainer: Trainer, batches: Batches, config: LoopConfig, odd: Odd = lambda step, batch, target: None
-) -> Iterator[dict[str, float | int]]:
+) -> Iterator[dict[str, float]]:
     """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs and saves."""
     policy, optimizer, ranks = trainer.policy.train(), trainer.optimizer, trainer.ranks
     device, last = policy.backbone.device, config.accumulate - 1

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -62,14 +63,21 @@ class DeskConfig:
     demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
 
     def __post_init__(self) -> None:
-        if isinstance(self.shift, ShiftRange):  # what config files of version 0.1 say
-            object.__setattr__(self, "shift_range", DEMO if self.shift == NONE else self.shift)
-            object.__setattr__(self, "shift", self.shift != NONE)
         unknown = set(self.scenes) - set(SCENES)
         if unknown or not self.scenes:
             raise ValueError(f"scenes must be some of {', '.join(SCENES)}, got {self.scenes}")
         if foreign := set(self.image_sizes) - set(CAMERAS):
             raise ValueError(f"image_sizes may name the cameras {', '.join(CAMERAS)}, got also {sorted(foreign)}")
+
+    @staticmethod
+    def of_today(fields: dict[str, Any]) -> dict[str, Any]:
+        """Config files of version 0.1 say how far under `shift` itself."""
+        before = fields.get("shift")
+        if not isinstance(before, ShiftRange):
+            return fields
+        if before == NONE:
+            return fields | {"shift": False}
+        return fields | {"shift": True, "shift_range": before}
 
     @property
     def spec(self) -> RobotSpec:

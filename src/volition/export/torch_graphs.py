@@ -1,0 +1,90 @@
+"""Passes as torch itself keeps them: a graph for other tools, or code compiled for this processor.
+
+Both run code that their files bring (a compiled pass is machine code, a graph's sizes are expressions that are
+evaluated), so who opens them must trust where they come from.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from volition.export.passes import Pass, PassGraph
+from volition.export.trace import trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchExport:
+    """`torch.export`, in float32."""
+
+    @property
+    def suffix(self) -> str:
+        return ".pt2"
+
+    @property
+    def runs_code(self) -> bool:
+        return True
+
+    @property
+    def one_row(self) -> bool:
+        return False
+
+    @property
+    def small(self) -> bool:
+        return False
+
+    def require(self) -> None:
+        """torch brings it."""
+
+    def write(self, graph: PassGraph, tensors: Sequence[Tensor], path: Path, *, free_rows: bool) -> None:
+        torch.export.save(trace(graph, tensors, free_rows=free_rows), path)
+
+    def open(self, path: Path, *, threads: int, device: str) -> Pass:
+        _require_cpu(device)
+        module = torch.export.load(path).module()
+        return lambda tensors: module(*tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """AOTInductor: kernels made for this processor, so they run on its like only, in float32."""
+
+    @property
+    def suffix(self) -> str:
+        return ".pt2"
+
+    @property
+    def runs_code(self) -> bool:
+        return True
+
+    @property
+    def one_row(self) -> bool:
+        return False
+
+    @property
+    def small(self) -> bool:
+        return False
+
+    def require(self) -> None:
+        if shutil.which("g++") is None and shutil.which("clang++") is None:
+            raise ValueError("AOTInductor needs a C++ compiler, and there is neither g++ nor clang++: install one")
+
+    def write(self, graph: PassGraph, tensors: Sequence[Tensor], path: Path, *, free_rows: bool) -> None:
+        program = trace(graph, tensors, free_rows=free_rows)
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+    def open(self, path: Path, *, threads: int, device: str) -> Pass:
+        _require_cpu(device)
+        compiled: Any = torch._inductor.aoti_load_package(str(path))
+        return lambda tensors: compiled(*tensors)
+
+
+def _require_cpu(device: str) -> None:
+    if device != "cpu":
+        raise ValueError(f"torch-export and aoti artefacts are made for a CPU, and cannot run on {device!r}")
