@@ -20,7 +20,8 @@ class Composed(Adapter):
         """Past the language head, which would compute the logits of every token."""
         is_image = inputs["input_ids"] == self.image_token_id
         embeds = model.get_input_embeddings()(inputs["input_ids"].masked_fill(is_image, 0))
-        if any(name.startswith("pixel_values") for name in inputs):  # not what is_image says: no graph can ask it
+        # Not `is_image.any()`: a graph of this forward could not branch on what is in a tensor.
+        if inputs.keys() - {"input_ids", "attention_mask", *self.readout_values}:
             embeds = embeds.masked_scatter(is_image[..., None], self.see(model, inputs).to(embeds.dtype))
         output = self.decoder(model)(
             inputs_embeds=embeds,
