@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "examples")
         patch.chdir(tmp_path_factory.mktemp("examples"))
+        importlib.import_module("02_your_own_vlm").make_model()
         yield Path.cwd()
 
 
@@ -51,8 +52,6 @@ def test_your_own_head(folder: Path) -> None:
 
 @pytest.mark.parametrize("recipe", ["as_it_is", "with_its_prompt"])
 def test_your_own_vlm(folder: Path, recipe: str) -> None:
-    example = importlib.import_module("02_your_own_vlm")
-    example.make_model()
     assert volition("train", f"02_your_own_vlm:{recipe}") == 0
     words = ("eval", f"runs/{recipe}", "--starts", "1", "--tasks", "open_drawer", "--max-steps", "10")
     assert volition(*words, "--workers", "0", "--allow", "02_your_own_vlm", "--json", "score.json") == 0
@@ -60,7 +59,6 @@ def test_your_own_vlm(folder: Path, recipe: str) -> None:
 
 def test_the_prompt_of_your_own_vlm_reaches_the_model(folder: Path) -> None:
     example = importlib.import_module("02_your_own_vlm")
-    example.make_model()
     plain, asked = (getattr(example, name)().backbone.build() for name in ("as_it_is", "with_its_prompt"))
     ids = [backbone.adapter.collate(["open the drawer"], 1)["input_ids"] for backbone in (plain, asked)]
     assert ids[1].shape[1] > ids[0].shape[1]
@@ -119,7 +117,10 @@ def test_commands_in_the_documentation_exist(
             warnings.simplefilter("error")
             parse(name, rest)
         return
-    # A verb with verbs of its own has flags for each.
-    volition(verb, *([words[0]] if verb == "data" and words and words[0].isalpha() else []), "--help")
+    # A verb with verbs or environments of its own has flags for each.
+    own = [words[0]] if verb in ("data", "record") and words and words[0].isalpha() else []
+    if "--env" in words:
+        own += words[words.index("--env") :][:2]
+    volition(verb, *own, "--help")
     known = capsys.readouterr().out
     assert all(re.search(rf"{flag}\b", known) for flag in flags)

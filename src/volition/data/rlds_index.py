@@ -121,7 +121,7 @@ def _read(place: Path, key: dict[str, Any]) -> Contents | None:
     if not place.is_file():
         return None
     try:
-        with np.load(place, allow_pickle=False) as file:
+        with place.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(file[ABOUT].tobytes())
             if about["key"] != key:
                 return None

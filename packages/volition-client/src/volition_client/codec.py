@@ -149,6 +149,7 @@ def _scalar(found: dict[Any, Any]) -> np.generic:
     if not isinstance(value, (bool, int, float)):
         raise DecodeError(f"a numpy scalar must hold a number, got {type(value).__name__}")
     try:
-        return dtype.type(value)
-    except (OverflowError, ValueError) as error:
+        with np.errstate(over="raise"):  # a float too large would become infinite, with a warning
+            return dtype.type(value)
+    except (OverflowError, FloatingPointError, ValueError) as error:
         raise DecodeError(f"a numpy scalar of dtype {dtype} cannot hold {value!r}") from error
