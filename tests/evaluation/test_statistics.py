@@ -176,10 +176,11 @@ def test_as_many_pairs_as_are_said_to_be_needed_show_the_difference() -> None:
     gains = [chain_lengths(rng, 0.85, needed) - chain_lengths(rng, 0.75, needed) for _ in range(300)]
     shown = np.mean([sign_flip(g.astype(float), num_samples=1000) < 0.05 for g in gains])
     assert 0.72 < shown < 0.88
-    independent = chains_needed(chain_lengths(rng, 0.8, 4000).tolist(), float(pilot.mean()))
+    independent = chains_needed(chain_lengths(rng, 0.8, 4000).tolist(), float(pilot.mean()), most=5)
     assert independent == pytest.approx(needed, rel=0.15)
     with pytest.raises(ValueError, match="above 0"):
-        chains_needed([1, 2], 0.0)
+        chains_needed([1, 2], 0.0, most=5)
+    assert chains_needed([0] * 20, 0.5, most=5) > 50  # all equal, and still not certain
 
 
 @given(st.integers(1, 30), st.integers(0, 3), st.integers(0, 3))

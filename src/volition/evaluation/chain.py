@@ -39,7 +39,7 @@ class ChainScore:
             "chain_success": [e.value for e in self.reached],
             "chain_success_intervals": [list(e.interval) for e in self.reached],
             "num_chains": self.average_length.count,
-            "chains_needed": {f"{d:g}": chains_needed(self.lengths, d) for d in CLAIMS},
+            "chains_needed": {f"{d:g}": chains_needed(self.lengths, d, most=len(self.reached)) for d in CLAIMS},
             "tasks": tasks,
         }
 

@@ -216,14 +216,15 @@ def pairs_for_margin(gains: Sequence[float | int], margin: float, *, most: int =
     return bisect_left(range(1, most), True, key=shown) + 1
 
 
-def chains_needed(lengths: Sequence[int], difference: float, *, power: float = 0.8) -> int:
+def chains_needed(lengths: Sequence[int], difference: float, *, most: int, power: float = 0.8) -> int:
     """Chains each of two policies needs so that means which differ so much are told apart with `power`.
 
-    For independent starts and policies whose lengths spread as these do; common starts need at most as many.
+    For independent starts and policies whose lengths, of at most `most`, spread as these and two chains of the widest
+    kind do: a few equal chains do not tell that all are. Common starts need at most as many.
     """
     if difference <= 0:
         raise ValueError(f"a difference of means to be found must be above 0, got {difference}")
-    spread = max(float(np.std(lengths)), 0.1)
+    spread = float(np.std([*lengths, 0, most]))
     return max(1, math.ceil(2.0 * (_sureness(power, CONFIDENCE) * spread / difference) ** 2))
 
 
