@@ -3,7 +3,7 @@
 volition train mobile_2d                         records, trains for some minutes
 volition eval runs/mobile_2d --env mobile --starts 10
 volition train mobile_3d                         the same with a robot that also turns
-volition train mobile_2d_blind, mobile_2d_deaf   the controls: without eyes, without ears
+volition train mobile_2d --data.blind            a control without eyes; --data.deaf: without ears
 """
 
 from __future__ import annotations
