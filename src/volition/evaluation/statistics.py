@@ -131,7 +131,7 @@ def bootstrap_mean(
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=len(data))
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float | int], *, most: float = 1.0) -> Difference:
+def paired_difference(first: Sequence[float], second: Sequence[float], *, most: float = 1.0) -> Difference:
     """What `first` reached minus what `second` reached; entry i of both is the same start.
 
     Outcomes lie in 0..`most`: successes are 0 or 1, chains 0 to 5.
@@ -196,7 +196,7 @@ def pairs_needed(gains: np.ndarray, *, power: float = 0.8, confidence: float = C
     return max(1, math.ceil((_sureness(power, confidence) * spread / mean) ** 2))
 
 
-def pairs_for_margin(gains: Sequence[float | int], margin: float, *, most: int = 1_000_000) -> int:
+def pairs_for_margin(gains: Sequence[float], margin: float, *, most: int = 1_000_000) -> int:
     """Common starts after which the interval's lower end would lie above -margin, if gains (-1..1) go on as these.
 
     0: not with `most` of them either. Where all gains are 0 a margin of 0.02 takes 138.

@@ -20,8 +20,8 @@ from volition.export.trace import trace
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchExport:
-    """`torch.export`, in float32."""
+class _Packaged:
+    """What both say of themselves as a `targets.Target`."""
 
     @property
     def suffix(self) -> str:
@@ -38,6 +38,11 @@ class TorchExport:
     @property
     def small(self) -> bool:
         return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchExport(_Packaged):
+    """`torch.export`, in float32."""
 
     def require(self) -> None:
         """torch brings it."""
@@ -52,24 +57,8 @@ class TorchExport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compiled:
+class Compiled(_Packaged):
     """AOTInductor: kernels made for this processor, so they run on its like only, in float32."""
-
-    @property
-    def suffix(self) -> str:
-        return ".pt2"
-
-    @property
-    def runs_code(self) -> bool:
-        return True
-
-    @property
-    def one_row(self) -> bool:
-        return False
-
-    @property
-    def small(self) -> bool:
-        return False
 
     def require(self) -> None:
         if shutil.which("g++") is None and shutil.which("clang++") is None:

@@ -82,6 +82,18 @@ class Subject:
         )
 
 
+def slots_of(env: EnvConfig, num_trials: int, num_workers: int) -> int:
+    """Environments in a process: as many as it can hold, and no more than there are trials for."""
+    return max(1, min(env.slots_per_worker, -(-num_trials // max(1, num_workers))))
+
+
+def rows_of(env: EnvConfig, *, one_row: bool) -> int:
+    """Of a policy call."""
+    if one_row:
+        return 1
+    return MAX_BATCH if env.slots_per_worker > 1 else FEW
+
+
 def make_plan(
     config: EvalConfig[Any],
     subject: Subject,
@@ -99,8 +111,8 @@ def make_plan(
         max_steps=config.max_steps or env.max_steps,
         space=subject.contract.robot.action_space,
         num_workers=config.workers,
-        slots_per_worker=max(1, min(env.slots_per_worker, -(-len(trials) // max(1, config.workers)))),
-        batch=config.batch or (1 if subject.one_row else MAX_BATCH if env.slots_per_worker > 1 else FEW),
+        slots_per_worker=slots_of(env, len(trials), config.workers),
+        batch=config.batch or rows_of(env, one_row=subject.one_row),
         patience_seconds=config.patience,
     )
     about = {

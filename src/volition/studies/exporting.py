@@ -18,7 +18,7 @@ from volition.export.load import Artefact, load_artefact
 from volition.export.names import CODE
 from volition.export.parity import Parity, parity, watch
 from volition.studies.eval_run import Say
-from volition.studies.eval_subject import FEW, MAX_BATCH, one_thread
+from volition.studies.eval_subject import one_thread, rows_of, slots_of
 from volition.studies.export_command import Export
 from volition.studies.output import tell, write
 from volition.studies.progress import Bars
@@ -70,12 +70,11 @@ def _compare(
             max_steps=command.max_steps or env.max_steps,
             space=source.contract.robot.action_space,
             num_workers=command.workers,
-            slots_per_worker=max(1, min(env.slots_per_worker, -(-len(trials) // max(1, command.workers)))),
+            slots_per_worker=slots_of(env, len(trials), command.workers),
             batch=most,
         )
 
-    rows = MAX_BATCH if env.slots_per_worker > 1 else FEW
-    configs = config(rows), config(1 if exported.one_row else rows)
+    configs = config(rows_of(env, one_row=False)), config(rows_of(env, one_row=exported.one_row))
     text = f"{len(trials)} starts, the policy and the exported one"
     return closed_loop(
         source.policy, exported.actor, env, trials, configs, command.margin, lambda share: say("compare", share, text)

@@ -10,6 +10,7 @@ An episode that ended without success (`terminated`) stays as it is, and is no s
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -44,29 +45,33 @@ class World(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneTask:
+class OneTask(ABC):
     """What configs of this style share. Abstract: `tasks`, `max_steps`, `robot`, `open`, `about` are each one's own."""
 
     # Height and width of every picture, which is made to be so. An evaluation takes it from its checkpoint.
     picture_size: tuple[int, int] = (128, 128)
 
     @property
+    @abstractmethod
     def tasks(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """Every task that can be judged."""
 
     @property
+    @abstractmethod
     def max_steps(self) -> int:
-        raise NotImplementedError
+        """Control steps that a task has."""
 
+    @abstractmethod
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
         """Its spec without cameras, and their names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self) -> World:
-        raise NotImplementedError
+        """In the process that will own it."""
 
+    @abstractmethod
     def about(self) -> dict[str, str]:
-        raise NotImplementedError
+        """Simulator and renderer, for people."""
 
     @property
     def spec(self) -> RobotSpec:
