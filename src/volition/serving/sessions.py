@@ -50,7 +50,7 @@ class Session:
 class SessionLimits:
     sessions: int = 256
     sessions_per_token: int = 64
-    requests_per_second: float = 200.0  # of one session
+    requests_per_second: float = 1000.0  # of one session; a simulator asks as fast as it is answered
     burst: int = 20  # requests that may come at once
     grace_seconds: float = 30.0  # a session whose connection is lost is kept so long
     idle_seconds: float = 600.0  # a session that asks nothing for so long is closed
