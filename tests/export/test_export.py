@@ -24,11 +24,12 @@ from volition.evaluation.episodes import Attempt, Command, EpisodeResult, Trial
 from volition.export.artefact import HEAD, is_artefact, load_source, size_of, write_artefact
 from volition.export.closed_loop import judge
 from volition.export.load import load_artefact
-from volition.export.names import CODE
+from volition.export.names import CODE, TargetName
 from volition.export.onnx import Session, in_int4
 from volition.export.parity import parity
 from volition.export.passes import noise
 from volition.export.small import from_int8, in_int8
+from volition.export.targets import TARGETS
 from volition.records import Start
 from volition.serving.config import ServeConfig
 from volition.serving.server import background
@@ -150,16 +151,23 @@ def test_weights_in_four_bits_are_near(signed: Path, tmp_path: Path) -> None:
     assert 0 < float((ours - theirs).norm() / ours.norm()) < 0.2
 
 
-def test_what_runs_code_is_opened_only_where_it_is_allowed(run: Path, tmp_path: Path) -> None:
-    out = write_artefact(load_source(run), "torch-export", tmp_path / "graph")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of Inductor about itself
+@pytest.mark.parametrize("target", ["openvino", "torch-export", "aoti"])
+def test_other_targets_act_as_the_checkpoint(target: TargetName, run: Path, tmp_path: Path) -> None:
+    source = load_source(run)
+    out = write_artefact(source, target, tmp_path / target)
+    found = parity(source.policy, load_artefact(out, unproved=True, allow=(CODE,)).actor, EPISODES, SPEC.action_space)
+    assert found.observations == 12
+    assert max(found.largest_error) < 1e-4
     with pytest.raises(ValueError, match="is not signed"):
         load_artefact(out, allow=(CODE,))
-    with pytest.raises(ValueError, match="pass --allow native_code"):
+    if TARGETS[target].runs_code:
+        with pytest.raises(ValueError, match="pass --allow native_code"):
+            load_artefact(out, unproved=True)
+    else:
         load_artefact(out, unproved=True)
-    found = parity(
-        load_source(run).policy, load_artefact(out, unproved=True, allow=(CODE,)).actor, EPISODES, SPEC.action_space
-    )
-    assert max(found.largest_error) < 1e-4
+    with pytest.raises(ValueError, match="'tpu'"):
+        load_artefact(out, unproved=True, allow=(CODE,), device="tpu")
 
 
 def test_what_was_changed_is_refused(run: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What a policy can be exported to. A target writes one kind of pass to a file, and opens it again.
 
 onnx, onnx-int8, onnx-int4    for ONNX Runtime: data, on any machine, on CPUs and (float32) GPUs and Jetsons
+openvino                      for OpenVINO: data, on Intel's CPUs, graphics and NPUs
 torch-export                  a graph of torch's own, for tools that go on from there
 aoti                          compiled for this processor by AOTInductor: machine code, so it is run only if allowed
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from volition.export.names import TargetName
 from volition.export.onnx import Onnx
+from volition.export.openvino import OpenVino
 from volition.export.passes import Pass, PassGraph
 from volition.export.torch_graphs import Compiled, TorchExport
 
@@ -41,6 +43,7 @@ TARGETS: dict[TargetName, Target] = {
     "onnx": Onnx(),
     "onnx-int8": Onnx(weights="int8"),
     "onnx-int4": Onnx(weights="int4"),
+    "openvino": OpenVino(),
     "torch-export": TorchExport(),
     "aoti": Compiled(),
 }
