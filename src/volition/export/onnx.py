@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,13 +41,8 @@ class Onnx:
 
     weights: Literal["float32", "int8", "int4"] = "float32"
 
-    @property
-    def suffix(self) -> str:
-        return ".onnx"
-
-    @property
-    def runs_code(self) -> bool:
-        return False
+    suffix: ClassVar[str] = ".onnx"
+    runs_code: ClassVar[bool] = False
 
     @property
     def one_row(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,21 +21,10 @@ from volition.export.passes import Pass, PassGraph
 class OpenVino:
     """In float32, by way of ONNX."""
 
-    @property
-    def suffix(self) -> str:
-        return ".xml"
-
-    @property
-    def runs_code(self) -> bool:
-        return False
-
-    @property
-    def one_row(self) -> bool:
-        return False
-
-    @property
-    def small(self) -> bool:
-        return False
+    suffix: ClassVar[str] = ".xml"
+    runs_code: ClassVar[bool] = False
+    one_row: ClassVar[bool] = False
+    small: ClassVar[bool] = False
 
     def require(self) -> None:
         Onnx().require()

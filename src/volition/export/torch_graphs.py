@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,21 +23,10 @@ from volition.export.trace import trace
 class _Packaged:
     """What both say of themselves as a `targets.Target`."""
 
-    @property
-    def suffix(self) -> str:
-        return ".pt2"
-
-    @property
-    def runs_code(self) -> bool:
-        return True
-
-    @property
-    def one_row(self) -> bool:
-        return False
-
-    @property
-    def small(self) -> bool:
-        return False
+    suffix: ClassVar[str] = ".pt2"
+    runs_code: ClassVar[bool] = True
+    one_row: ClassVar[bool] = False
+    small: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
