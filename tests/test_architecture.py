@@ -99,7 +99,7 @@ MAY_NEED: dict[str, set[str]] = {
     "training": {"torch", "transformers", "safetensors", "peft", "bitsandbytes", "trackio", "wandb"},
     "config": set(),
     "compat": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "peft", "PIL"},
-    "export": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "onnx", "onnxruntime"},
+    "export": {"numpy", "torch", "jaxtyping", "transformers", "safetensors", "onnx", "onnxruntime", "openvino"},
     "recipes": set(),
     "studies": {
         *("numpy", "torch", "jaxtyping", "safetensors", "matplotlib", "PIL", "av", "mujoco", "rich", "tyro"),
