@@ -5,8 +5,9 @@
                                                               [--fixed]
 
 overhead: one robot. The same observation goes to the policy in this process and, over a socket, to a server in
-another process, in turn; the figure is the median of the differences. Beside it the processor time that both processes
-spent on a request, less the policy's own: on a machine where others work, waiting is not the server's.
+another process, in turn; the figure is the median of the differences. Beside it what a request takes beyond the call
+of the policy in that server, and the processor time that both spent on it, less the policy's own: on a machine
+where others work, waiting is not the server's.
 
 soak: every robot is a thread of another process, asks at its rate with a new observation each time (LSTM head), and
 sends on when its period has passed. `pocket` is the largest of the models that answers 320 requests a second on a slow
@@ -114,26 +115,28 @@ def overhead(model: str, requests: int) -> None:
         policy, _ = load_policy(checkpoint)
         states, rng = policy.start(1), np.random.default_rng(0)
         with server(checkpoint) as (url, process), Client(url, patience=60, request_seconds=60) as client:
-            here, there, spent = [], [], []
+            here, there, spent, beyond = [], [], [], []
             for i in range(WARM_UP + requests):
                 message = look(rng, SIZES[model])
                 worked, started = time.process_time(), time.perf_counter()
                 _, states = policy.act([observe(message)], states)
                 between, alone, before = time.perf_counter(), time.process_time(), cpu_seconds(process)
-                client.infer(message)
+                answer = client.infer(message)
+                ended = time.perf_counter()
                 if i >= WARM_UP:
+                    beyond.append(1e3 * (ended - between) - answer["server_timing"]["policy_ms"])
                     both = time.process_time() - alone + cpu_seconds(process) - before
                     spent.append(1e3 * (both - (alone - worked)))
                     here.append(1e3 * (between - started))
-                    there.append(1e3 * (time.perf_counter() - between))
+                    there.append(1e3 * (ended - between))
     logger.info("processor time of a request beside the policy's own: mean %.2f ms", statistics.mean(spent))
-    for name, times in (("in process", here), ("served", there)):
+    for name, times in (("in process", here), ("served", there), ("... beyond the call", beyond)):
         logger.info(
-            "%-10s p50 %6.2f ms   p99 %6.2f ms", name, statistics.median(times), np.quantile(times, 0.99)
+            "%-20s p50 %6.2f ms   p99 %6.2f ms", name, statistics.median(times), np.quantile(times, 0.99)
         )  # fmt: skip
     extra = [b - a for a, b in zip(here, there)]
     logger.info(
-        "overhead   p50 of the pairs %.2f ms, difference of the medians %.2f ms (%d requests, load %.1f)",
+        "%-20s p50 of the pairs %.2f ms, difference of the medians %.2f ms (%d requests, load %.1f)", "overhead",
         statistics.median(extra), statistics.median(there) - statistics.median(here), requests, os.getloadavg()[0],
     )  # fmt: skip
 

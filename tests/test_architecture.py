@@ -91,7 +91,7 @@ MAY_NEED: dict[str, set[str]] = {
         "simpler_env",
     },
     "evaluation": {"numpy", "av", "PIL"},
-    "serving": {"numpy", "PIL", "msgpack", "starlette", "uvicorn", "zmq", "volition_client"},
+    "serving": {"numpy", "PIL", "msgpack", "starlette", "uvicorn", "uvloop", "zmq", "volition_client"},
     "backbones": {"torch", "jaxtyping", "transformers", "tokenizers", "safetensors"},
     "heads": {"torch", "jaxtyping", "tokenizers", "diffusers"},
     "auxiliary": {"numpy", "torch", "jaxtyping", "transformers"},

@@ -16,7 +16,7 @@ from tests.toy import SPEC
 from volition import recipes
 from volition.backbones import HubBackbone
 from volition.config import Contract, DataConfig, Experiment, WindowConfig, dump, load, read
-from volition.contract import Camera, Dimension, RobotSpec, convention_hash, differences, relative_arm_7d, require_equal
+from volition.contract import Camera, Dimension, RobotSpec, differences, relative_arm_7d, require_equal
 from volition.data.calvin_select import CalvinConfig
 from volition.data.transforms import Chain, NormalizeState, Scale, clip_to
 from volition.envs.desk.environment import DeskConfig
@@ -54,10 +54,10 @@ def test_a_contract_survives_the_way_to_disk() -> None:
 
 def test_a_contract_keeps_the_hash_of_its_convention() -> None:
     tree = through_json(Contract(robot=ROBOT, window=WindowConfig(), transforms=Chain()))
-    assert tree["convention"] == convention_hash(ROBOT)
-    assert load({k: v for k, v in tree.items() if k != "convention"}).convention == convention_hash(ROBOT)  # older ones
+    assert tree["convention"] == ROBOT.convention
+    assert load({k: v for k, v in tree.items() if k != "convention"}).convention == ROBOT.convention  # older ones
     tree["robot"]["action_space"]["frame"] = "tcp"
-    assert convention_hash(load(tree["robot"])) != tree["convention"]
+    assert load(tree["robot"]).convention != tree["convention"]
     with pytest.raises(ValueError, match="changed after training"):
         load(tree)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from volition.auxiliary import AnyAuxiliary, Auxiliary
 from volition.backbones import AnyBackbone, Backbone, Checked, TinyPaliGemma
-from volition.contract import RobotSpec, convention_hash
+from volition.contract import RobotSpec
 from volition.data.action_transforms import AnyTransform
 from volition.data.calvin_select import CalvinConfig
 from volition.data.codecs import PackConfig
@@ -175,7 +175,7 @@ class Contract:
     convention: str = ""  # hash of the robot's spec, which `volition verify` prints of a dataset; "" fills it in
 
     def __post_init__(self) -> None:
-        found = convention_hash(self.robot)
+        found = self.robot.convention
         if self.convention not in ("", found):
             raise ValueError(
                 f"the contract must fit its own hash {self.convention}, but what it says of the robot has {found}: "

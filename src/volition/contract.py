@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -75,11 +76,11 @@ class RobotSpec:
     def image_sizes(self) -> dict[str, tuple[int, int]]:
         return {camera.name: (camera.height, camera.width) for camera in self.cameras}
 
-
-def convention_hash(spec: RobotSpec) -> str:
-    """16 hexadecimal digits that two specs share exactly if they are equal: to compare by eye, and to keep."""
-    text = json.dumps(dataclasses.asdict(spec), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @cached_property
+    def convention(self) -> str:
+        """16 hexadecimal digits that two specs share exactly if they are equal: to compare by eye, and to keep."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def relative_arm_7d(*, metres: float = 0.02, radians: float = 0.05) -> ActionSpace:

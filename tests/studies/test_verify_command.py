@@ -10,7 +10,6 @@ import pytest
 from tests.data.conftest import SHARED
 from tests.data.formats import calvin
 from volition.cli import main
-from volition.contract import convention_hash
 from volition.data.open import load_spec
 
 
@@ -22,7 +21,7 @@ def test_findings_go_to_the_terminal_and_to_json_and_errors_to_the_status(
         main(["verify", str(root), "--json", str(tmp_path / "found.json")])
     assert stopped.value.code == 1
     document = json.loads((tmp_path / "found.json").read_text())
-    assert document["contract"] == convention_hash(load_spec(root))
+    assert document["contract"] == load_spec(root).convention
     levels = {finding["name"]: finding["level"] for finding in document["findings"]}
     assert levels["action range"] == "error"
     shown = capsys.readouterr().out

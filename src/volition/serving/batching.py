@@ -48,6 +48,7 @@ class Result:
     memory: Memory
     confidence: np.ndarray | None  # float32[H]
     rows: int  # of the call that answered
+    seconds: float  # that the call took
     policy: str  # the name of the policy that answered
     forgot: bool  # the session's memory did not fit the policy that is served now
 
@@ -193,7 +194,8 @@ class PolicyThread:
         actor = FixedBatch(served.actor, rows) if self._fixed else served.actor
         started = time.perf_counter()
         chunks, after = actor.act([job.observation for job in jobs], states)
-        self._metrics.policy.observe(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._metrics.policy.observe(seconds)
         self._metrics.rows.observe(float(len(jobs)))
         return [
             Result(
@@ -201,6 +203,7 @@ class PolicyThread:
                 memory=Memory(state=state, key=served.memory),
                 confidence=state.confidence if isinstance(state, Confident) else None,
                 rows=len(jobs),
+                seconds=seconds,
                 policy=served.name,
                 forgot=job.memory is not None and not known,
             )

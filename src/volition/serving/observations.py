@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from volition.contract import RobotSpec, convention_hash
+from volition.contract import RobotSpec
 from volition.records import Observation
 from volition_client.errors import ServerError
 
@@ -28,7 +28,7 @@ def read(message: Any, robot: RobotSpec) -> Observation:
     """ServerError of type bad_message, bad_observation or foreign_contract."""
     if not isinstance(message, Mapping):
         raise ServerError("bad_message", f"an observation must be a map, got {type(message).__name__}")
-    own = convention_hash(robot)
+    own = robot.convention
     if message.get("convention", own) != own:
         raise ServerError(
             "foreign_contract",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from volition.contract import Dimension, RobotSpec, convention_hash
+from volition.contract import Dimension, RobotSpec
 from volition.records import Actor
 from volition_client.safety import POSE
 
@@ -38,7 +38,7 @@ def describe(served: Served) -> dict[str, Any]:
     return {
         "server": "volition",
         "policy": served.name,
-        "convention": convention_hash(served.robot),
+        "convention": served.robot.convention,
         "control_hz": served.robot.control_hz,
         "action_horizon": served.action_horizon,
         "replan_steps": served.replan_steps,

@@ -106,7 +106,10 @@ class Service:
         finally:
             session.busy, self._under_way = False, self._under_way - 1
         session.request = None if request is None else int(request)
-        answer["server_timing"] = {"infer_ms": 1e3 * (time.perf_counter() - started)}
+        answer["server_timing"] = {
+            "infer_ms": 1e3 * (time.perf_counter() - started),
+            "policy_ms": 1e3 * result.seconds,
+        }
         session.answer = answer
         if self._recorder is not None:
             await self._recorder.write(session, message, answer, fresh=answer["fresh"])
@@ -115,7 +118,8 @@ class Service:
     async def _ask(self, job: Job) -> Result:
         self.policy.submit(job)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job.future), self.config.request_seconds)
+            async with asyncio.timeout(self.config.request_seconds):
+                return await asyncio.wrap_future(job.future)
         except TimeoutError as error:
             text = f"the policy must answer within {self.config.request_seconds:g} s, and has not"
             raise ServerError("timeout", text) from error

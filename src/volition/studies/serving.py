@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import torch
 
 from volition.serving.replay import replay
 from volition.serving.served import Served
-from volition.serving.server import Addresses, Server
+from volition.serving.server import Addresses, Server, run
 from volition.studies.acting import load_actor, name_of
 from volition.studies.output import tell, write
 from volition.studies.progress import Bars
@@ -61,7 +60,7 @@ def _serve(command: ServeCommand) -> None:
         write(command.json, document)
 
     served = load()
-    asyncio.run(Server(served, command.serve, load).serve(ready))
+    run(Server(served, command.serve, load).serve(ready))
 
 
 def _compare(command: ServeCommand, folder: Path) -> None:

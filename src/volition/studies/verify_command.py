@@ -54,7 +54,6 @@ class Verify:
 
 def examine(command: Verify) -> dict[str, Any]:
     """Check, print the table, and return everything as plain values."""
-    from volition.contract import convention_hash
     from volition.data.open import load_spec
     from volition.data.remote import located
     from volition.data.verify import verify
@@ -84,22 +83,22 @@ def examine(command: Verify) -> dict[str, Any]:
     _show(findings, f"{path}")
     return {
         "path": str(path),
-        "contract": convention_hash(spec),
+        "contract": spec.convention,
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
 
 
 def _same_contract(spec: Any, checkpoint: Path) -> Any:
     """Whether a checkpoint was trained for what the dataset says of itself."""
-    from volition.contract import convention_hash, differences
+    from volition.contract import differences
     from volition.data.checks.finding import Finding, listed
     from volition.studies.training import load_policy
 
     trained = load_policy(checkpoint)[1].robot
     different = differences(trained, spec)
     if not different:
-        return Finding(name="contract", level="ok", said=f"the checkpoint has the same, {convention_hash(spec)}")
-    said = f"the checkpoint was trained for {convention_hash(trained)}: {listed(different)} (checkpoint != dataset)"
+        return Finding(name="contract", level="ok", said=f"the checkpoint has the same, {spec.convention}")
+    said = f"the checkpoint was trained for {trained.convention}: {listed(different)} (checkpoint != dataset)"
     fix = "evaluate or go on training with data of the checkpoint's convention"
     return Finding(name="contract", level="error", said=said, fix=fix)
 

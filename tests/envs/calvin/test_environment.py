@@ -10,7 +10,7 @@ import pytest
 
 from tests.envs.calvin.test_clones import make
 from tests.envs.calvin.tools import require_clones
-from volition.contract import convention_hash, require_equal
+from volition.contract import require_equal
 from volition.data.calvin import SPEC
 from volition.envs.calvin.clones import CALVIN, CALVIN_ENV, CLONES
 from volition.envs.calvin.config import CalvinSimConfig
@@ -20,7 +20,7 @@ from volition.records import Start
 
 
 def test_it_means_the_same_as_the_published_datasets() -> None:
-    assert convention_hash(CalvinSimConfig().spec) == convention_hash(SPEC)
+    assert CalvinSimConfig().spec.convention == SPEC.convention
     require_equal(CalvinSimConfig().fit(SPEC).spec, SPEC, left_name="ours", right_name="theirs")
 
 
