@@ -168,6 +168,16 @@ def test_a_run_goes_on_only_when_told_to(trained: Path, capsys: pytest.CaptureFi
     assert [line["step"] for line in read_metrics(trained / "runs/tiny/metrics.jsonl")] == [2, 4, 6]
 
 
+def test_a_dataset_recorded_otherwise_is_learned_from_when_told_to(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("train", "demo", "--data.path", "runs/smoke-data", "--loop.num-steps", "1", "--loop.batch-size", "2")
+    assert volition(*words, "--run", "runs/other") == 2
+    assert "volition train --no-record" in capsys.readouterr().err
+    assert volition(*words, "--run", "runs/other", "--no-record") == 0
+    assert [line["step"] for line in read_metrics(trained / "runs/other/metrics.jsonl")] == [1]
+
+
 @pytest.mark.parametrize("verb", [("train", "smoke", *TINY, "--resume"), ("eval", "runs/tiny", "--starts", "1")])
 def test_a_device_that_is_not_there_is_named(
     trained: Path, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -198,8 +198,8 @@ def _open_writer(
     different = json_differences(note, writer.about.get("note"))
     if different:
         raise ValueError(
-            f"{out} was begun otherwise; to go on, record the same, else choose another folder. "
-            f"Now != then:\n  " + "\n  ".join(different)
+            f"{out} was begun otherwise; to go on, record the same, else choose another folder "
+            f"(or train on what is there: volition train --no-record). Now != then:\n  " + "\n  ".join(different)
         )
     require_equal(spec, writer.spec, left_name="the environment", right_name=f"the dataset {out}")
     logger.info("going on with %s at episode %d", out, writer.num_episodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +32,8 @@ class TrainCommand:
     """The run folder."""
     resume: bool = False
     """Go on exactly where the run stopped."""
+    record: bool = True
+    """Record the recipe's demonstrations if they are not there; --no-record: learn from what is there as it is."""
     device: str = "cpu"
     """Where to train: cpu, cuda, cuda:1."""
     trackers: tuple[TrackerName, ...] = ()
@@ -77,6 +79,9 @@ def parse(name: str, flags: Sequence[str]) -> TrainCommand:
         prog=f"volition train {name}",
         description=description,
     )
+    if not command.record:
+        data = replace(command.experiment.data, recording=None)
+        command = replace(command, experiment=replace(command.experiment, data=data))
     if (robot := known_robot(command.experiment.data)) is not None:
         command.experiment.check(robot)
     return command
