@@ -28,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ from volition.backbones import TinyPaliGemma
 from volition.config import Contract, DataConfig, Experiment, WindowConfig, dump
 from volition.contract import Camera, RobotSpec, relative_arm_7d
 from volition.data.transforms import Chain
+from volition.evaluation.batching import FixedBatch
 from volition.heads import LSTMHeadConfig
-from volition.policy import Policy
 from volition.records import Observation
 from volition.studies.training import load_policy
 from volition.training.train import LoopConfig, Trainer
@@ -50,6 +50,7 @@ from volition_client import Client
 
 logger = logging.getLogger(__name__)
 CAMERAS, PROMPT, WARM_UP = ("static", "gripper"), "push the blue block over to the left", 10
+COMPARED = 1000  # answers of a robot
 MODELS = {
     "pocket": TinyPaliGemma(width=64, num_heads=2, vision_layers=2, text_layers=2, image_size=48),
     "tiny": TinyPaliGemma(vision_layers=4, text_layers=4, bfloat16=True),
@@ -149,7 +150,8 @@ def soak(model: str, sessions: int, hz: float, seconds: float, *, fixed: bool, k
             robots = [Robot(url, i, hz, seconds, SIZES[model]) for i in range(sessions)]
             memory = watch(process, robots)
         policy, _ = load_policy(checkpoint)
-        differences = [robot.difference(policy) for robot in robots[:kept]]
+        act = FixedBatch(policy, sessions).act if fixed else policy.act
+        differences = [robot.difference(act, policy.start(1)[0], COMPARED) for robot in robots[:kept]]
     late = np.concatenate([robot.seconds for robot in robots])
     logger.info(
         "%d robots x %g Hz, %g s: %d requests, %d lost, %d sessions begun anew", sessions, hz, seconds, len(late),
@@ -158,7 +160,10 @@ def soak(model: str, sessions: int, hz: float, seconds: float, *, fixed: bool, k
     logger.info("latency p50 %.1f ms, p99 %.1f ms, longest %.1f ms", *(1e3 * np.quantile(late, [0.5, 0.99, 1.0])))
     logger.info("kept pace: %.2f requests a second and robot", len(late) / sessions / seconds)
     logger.info("memory of the server, MiB, at each tenth: %s", " ".join(f"{m:.0f}" for m in memory))
-    logger.info("largest difference from robots served alone: %.2e (%d robots)", max(differences), kept)
+    logger.info(
+        "largest difference from robots served alone: %.2e (the first %d answers of %d robots)",
+        *(max(differences), COMPARED, kept),
+    )
 
 
 class Robot:
@@ -177,11 +182,11 @@ class Robot:
         while True:
             yield look(rng, self._size)
 
-    def difference(self, policy: Policy) -> float:
-        """The largest difference of any action from the same observations, alone and in this process."""
-        (state,), largest = policy.start(1), 0.0
-        for message, answer in zip(self.messages(), self.answers):
-            chunks, (state,) = policy.act([observe(message)], [state])
+    def difference(self, act: Callable[..., Any], state: Any, most: int) -> float:
+        """The largest difference of any of the first actions from the same observations, alone and in this process."""
+        largest = 0.0
+        for message, answer in zip(self.messages(), self.answers[:most]):
+            chunks, (state,) = act([observe(message)], [state])
             largest = max(largest, float(np.abs(chunks[0] - answer).max()))
         return largest
 
