@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_configs_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="megabytes and keyframe_interval"):
         LeRobotConfig(megabytes=0)
     with pytest.raises(ValueError, match=r"whole number of frames a second, the spec says 12\.5 Hz"):
-        LeRobotWriter.create(tmp_path / "d", RobotSpec(**{**vars(SPEC), "control_hz": 12.5}), LeRobotConfig())
+        LeRobotWriter.create(tmp_path / "d", replace(SPEC, control_hz=12.5), LeRobotConfig())
     write_toy(tmp_path / "e", (2,), LeRobotConfig(images="png"))
     with pytest.raises(ValueError, match="must not exist or be empty"):
         LeRobotWriter.create(tmp_path / "e", SPEC, LeRobotConfig())
