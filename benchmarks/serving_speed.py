@@ -162,7 +162,7 @@ def soak(model: str, sessions: int, hz: float, seconds: float, *, fixed: bool, k
     logger.info("memory of the server, MiB, at each tenth: %s", " ".join(f"{m:.0f}" for m in memory))
     logger.info(
         "largest difference from robots served alone: %.2e (the first %d answers of %d robots)",
-        *(max(differences), COMPARED, kept),
+        *(max(differences), min(COMPARED, *(len(robot.answers) for robot in robots[:kept])), kept),
     )
 
 
