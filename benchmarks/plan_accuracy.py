@@ -4,7 +4,8 @@
 
 A PaliGemma of 70 M parameters (random, 8 vision layers of 512, 10 text layers of 640, pictures of 128) on noise, in
 three settings: all weights, all layers recomputed, LoRA. Predicted from dry runs with one and two windows; measured
-over steps with the whole batch: peak resident memory of the process, and the median time of a step.
+over steps with the whole batch: peak resident memory of the process, and the median time of a step; both as the
+command runs that `volition plan` prints, and where the C library keeps memory that is free again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from volition.contract import Camera, RobotSpec, relative_arm_7d
 from volition.heads import LSTMHeadConfig
 from volition.studies.audit import NoiseEpisode
 from volition.studies.footprint import measure
+from volition.studies.plan_command import RETURNING
 from volition.studies.planning import MENU, Settings
 from volition.studies.training import run_training_on
 from volition.training.meter import process_bytes
@@ -74,10 +77,14 @@ def run(name: str, batch: int) -> tuple[float, float]:
     return peaks[-1], statistics.median(line["step_seconds"] for line in lines[1:])
 
 
-def apart(kind: str, name: str, batch: int) -> list[float]:
-    """In a process of its own."""
+def apart(kind: str, name: str, batch: int, variables: str = "") -> list[float]:
+    """In a process of its own; variables: what stands before its command."""
     done = subprocess.run(
-        [sys.executable, __file__, kind, name, "--batch", str(batch)], capture_output=True, text=True, check=True
+        [sys.executable, __file__, kind, name, "--batch", str(batch)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | dict(one.split("=") for one in variables.split()),
     )
     return list(json.loads(done.stdout))
 
@@ -95,12 +102,14 @@ def main() -> None:
         return
     for name in NAMES:
         millions, memory, seconds = apart("predict", name, options.batch)
-        true_memory, true_seconds = apart("run", name, options.batch)
-        logger.info(
-            "%-34s %.1f M  %.2f GB predicted, %.2f measured (%+.0f %%)  %.2f s predicted, %.2f measured (%+.0f %%)",
-            *(name, millions, memory / 1e9, true_memory / 1e9, 100 * (memory / true_memory - 1)),
-            *(seconds, true_seconds, 100 * (seconds / true_seconds - 1)),
-        )
+        logger.info("%s, %.1f M: %.2f GB and %.2f s predicted", name, millions, memory / 1e9, seconds)
+        for way, variables in (("returned", RETURNING), ("kept", "")):
+            true_memory, true_seconds = apart("run", name, options.batch, variables)
+            logger.info(
+                "    memory %s: %.2f GB (%+.0f %%), %.2f s (%+.0f %%)",
+                *(way, true_memory / 1e9, 100 * (memory / true_memory - 1)),
+                *(true_seconds, 100 * (seconds / true_seconds - 1)),
+            )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,8 @@ from volition.backbones import TinyPaliGemma
 from volition.config import Experiment
 from volition.heads import MLPHeadConfig
 from volition.studies.audit import data_of
-from volition.studies.footprint import Footprint, LiveMemory, measure
+from volition.studies.footprint import Footprint, LiveMemory, Moment, fullest, measure
+from volition.studies.plan_command import RETURNING
 from volition.studies.planning import MARGIN, MENU, chosen, fit, in_four_bits, parse_bytes, plan
 from volition.training.freeze import TrainableConfig
 from volition.training.lora import LoRAConfig
@@ -28,8 +30,7 @@ EXPERIMENT = Experiment(
 FOOTPRINT = Footprint(
     weight_bytes=1000,
     state_bytes=2000,
-    window_bytes=500.0,
-    other_bytes=300.0,
+    moments=(Moment(other_bytes=300.0, window_bytes=500.0),),
     window_seconds=0.1,
     step_seconds=0.5,
     window_flops=1e6,
@@ -63,6 +64,30 @@ def test_memory_grows_with_windows_in_a_straight_line() -> None:
     assert few.window_flops > 0
 
 
+def test_what_is_fullest_with_many_windows_is_found_from_steps_with_few() -> None:
+    """Gradients are most of a step with one window and with two, activations of one with eight."""
+    window_bytes, other_bytes = (
+        np.array([0.0, 90.0, 100.0, 40.0, 10.0, 0.0]),
+        np.array([5.0, 50.0, 60.0, 300, 420, 430]),
+    )
+    held = lambda windows: other_bytes + windows * window_bytes
+    moments = fullest(held(1), held(2), (1, 2))
+    assert moments[0] == Moment(other_bytes=420.0, window_bytes=10.0)
+    assert moments[-1] == Moment(other_bytes=60.0, window_bytes=100.0)
+    for windows in range(1, 20):
+        assert max(moment.bytes_of(windows) for moment in moments) == pytest.approx(held(windows).max())
+
+
+def test_a_step_with_large_weights_is_foreseen() -> None:
+    """As above, of a real model: wide, on small pictures."""
+    wide = TinyPaliGemma(**SMALL | {"width": 256, "num_heads": 4, "mlp_ratio": 4})
+    experiment, episodes, robot, _ = data_of(replace(EXPERIMENT, backbone=wide))
+    few, many = (measure(experiment, episodes, robot, windows=pair) for pair in ((1, 2), (31, 32)))
+    assert few.moments[0].window_bytes < 0.5 * few.moments[-1].window_bytes  # not the same moments
+    for windows in (1, 4, 32):
+        assert few.bytes_of(windows) == pytest.approx(many.bytes_of(windows), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("budget", "part", "accumulate"),
     [(7301 / MARGIN, 8, 1), (7200 / MARGIN, 4, 2), (3801 / MARGIN, 1, 8), (3000, 0, 8)],
@@ -92,7 +117,8 @@ def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
     assert (best.settings, best.flags) == (MENU[0], [])
     by_name = {one.settings.name: one.footprint for one in plans}
     assert by_name["LoRA"].trained < 0.6 * by_name["all weights"].trained
-    assert by_name["all weights, all layers recomputed"].window_bytes < 0.8 * by_name["all weights"].window_bytes
+    added = {name: one.moments[-1].window_bytes for name, one in by_name.items()}  # with many windows
+    assert added["all weights, all layers recomputed"] < 0.8 * added["all weights"]
     assert chosen([replace(one, part=0) for one in plans]) is None
 
 
@@ -128,3 +154,13 @@ def test_the_command_says_what_to_type(tmp_path: Path, capsys: Any) -> None:
     assert "nothing fits into 610MB" in capsys.readouterr().out
     assert volition("plan", "smoke", *flags) == 2
     assert "--gpu 24GB, or --cpu 16GB" in capsys.readouterr().err
+
+
+def test_on_a_cpu_the_command_has_free_memory_returned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    found = [fit(MENU[2], FOOTPRINT, batch_size=4, budget=1e9, base=0.0)]
+    monkeypatch.setattr("volition.studies.plan_command.plan", lambda *asked, **how: (found, "noise"))
+    assert volition("plan", "smoke", "--cpu", "8GB") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{RETURNING}volition train smoke --loop.recompute.vision layers --loop.recompute.language layers"
+    assert volition("plan", "smoke", "--gpu", "8GB") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("volition train")

@@ -6,12 +6,16 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.evaluation.test_workers import ends
 from tests.source_tree import ROOT
 from tests.studies.test_compare import compare, data
 from tests.test_cli import volition
@@ -51,6 +55,32 @@ def test_every_task_is_done_once(engine: Engine, jobs: int) -> None:
     if jobs == 0:  # processes take seconds to begin
         with pytest.raises(ValueError, match="-1 has no root"):
             list(spread(square, [1, -1], jobs=jobs, engine=engine))
+
+
+def test_none_is_left_when_the_caller_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "waiting.py").write_text(  # a module that is quickly imported
+        "import os, pathlib, time\n"
+        "def wait(path):\n"
+        "    pathlib.Path(path).write_text(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+    )
+    script = (
+        "import sys\n"
+        "from waiting import wait\n"
+        "from volition.studies.spread import spread\n"
+        "list(spread(wait, sys.argv[1:], jobs=2))\n"
+    )
+    told = [tmp_path / "one", tmp_path / "two"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    caller = subprocess.Popen([sys.executable, "-c", script, *map(str, told)], env=environment)
+    deadline = time.monotonic() + 120
+    while not all(path.exists() and path.read_text(encoding="utf-8") for path in told):
+        assert caller.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    caller.kill()
+    caller.wait()
+    assert all(ends(int(path.read_text(encoding="utf-8"))) for path in told)
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray, about itself

@@ -7,15 +7,11 @@ was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from volition.config import Experiment
 from volition.evaluation.episodes import EpisodeResult
@@ -27,6 +23,7 @@ from volition.studies.output import write
 from volition.studies.report import write_report
 from volition.studies.report_build import blind_twin, group_rows
 from volition.studies.report_parts import Curve
+from volition.studies.spread import spread
 from volition.studies.training import load_policy
 
 
@@ -114,15 +111,11 @@ def run_study(config: StudyConfig, say: Say = lambda phase, share, text: None) -
 
 def _outcomes(config: StudyConfig, say: Say) -> list[Outcome]:
     found = variants(config)
-    context = multiprocessing.get_context("spawn")  # forking a process that has used threads is asking for a deadlock
-    with ProcessPoolExecutor(config.jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        running = {pool.submit(partial(_run_variant, config.demo), variant): variant for variant in found}
-        outcomes: list[Outcome] = []
-        say("study", 0.0, f"{len(found)} variants, {config.jobs} at a time")
-        for future in as_completed(running):
-            outcomes.append(future.result())
-            variant = running[future]
-            say("study", len(outcomes) / len(found), f"{variant.folder}: {outcomes[-1].rate.value:.0%}")
+    say("study", 0.0, f"{len(found)} variants, {config.jobs} at a time")
+    outcomes: list[Outcome] = []
+    for number, outcome in spread(partial(_run_variant, config.demo), found, jobs=config.jobs):
+        outcomes.append(outcome)
+        say("study", len(outcomes) / len(found), f"{found[number].folder}: {outcome.rate.value:.0%}")
     return sorted(outcomes, key=lambda outcome: found.index(outcome.variant))
 
 

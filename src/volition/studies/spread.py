@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, Literal, TypeVar
@@ -27,7 +29,7 @@ def spread(
         yield from ((number, function(task)) for number, task in enumerate(tasks))
     else:
         context = multiprocessing.get_context("spawn")  # forking a process that has used threads may never return
-        with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(jobs, context, initializer=_begin) as pool:
             running = {pool.submit(function, task): number for number, task in enumerate(tasks)}
             try:
                 for future in as_completed(running):
@@ -35,6 +37,19 @@ def spread(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """An executor's processes do not notice that theirs was killed, and would work on, into folders of the next run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _on_ray(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
