@@ -1,11 +1,11 @@
 """What `volition plan` predicts on a CPU, against what a process of its own then needs.
 
-    OMP_NUM_THREADS=1 python benchmarks/plan_accuracy.py [--batch 8]
+    OMP_NUM_THREADS=1 python benchmarks/plan_accuracy.py [--batch 8] [--kept]
 
 A PaliGemma of 70 M parameters (random, 8 vision layers of 512, 10 text layers of 640, pictures of 128) on noise, in
 three settings: all weights, all layers recomputed, LoRA. Predicted from dry runs with one and two windows; measured
-over steps with the whole batch: peak resident memory of the process, and the median time of a step; both as the
-command runs that `volition plan` prints, and where the C library keeps memory that is free again.
+over steps with the whole batch: peak resident memory of the process, and the median time of a step. Both as `volition
+plan` and the command that it prints run, or with --kept where the C library keeps memory that is free again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def run(name: str, batch: int) -> tuple[float, float]:
     return peaks[-1], statistics.median(line["step_seconds"] for line in lines[1:])
 
 
-def apart(kind: str, name: str, batch: int, variables: str = "") -> list[float]:
+def apart(kind: str, name: str, batch: int, variables: str) -> list[float]:
     """In a process of its own; variables: what stands before its command."""
     done = subprocess.run(
         [sys.executable, __file__, kind, name, "--batch", str(batch)],
@@ -95,21 +95,21 @@ def main() -> None:
     parser.add_argument("kind", nargs="?", choices=("predict", "run"))
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--kept", action="store_true")
     options = parser.parse_args()
     if options.kind:
         found = (predict if options.kind == "predict" else run)(options.name, options.batch)
         sys.stdout.write(json.dumps(list(found)))
         return
     for name in NAMES:
-        millions, memory, seconds = apart("predict", name, options.batch)
-        logger.info("%s, %.1f M: %.2f GB and %.2f s predicted", name, millions, memory / 1e9, seconds)
-        for way, variables in (("returned", RETURNING), ("kept", "")):
-            true_memory, true_seconds = apart("run", name, options.batch, variables)
-            logger.info(
-                "    memory %s: %.2f GB (%+.0f %%), %.2f s (%+.0f %%)",
-                *(way, true_memory / 1e9, 100 * (memory / true_memory - 1)),
-                *(true_seconds, 100 * (seconds / true_seconds - 1)),
-            )
+        variables = "" if options.kept else RETURNING
+        millions, memory, seconds = apart("predict", name, options.batch, variables)
+        true_memory, true_seconds = apart("run", name, options.batch, variables)
+        logger.info(
+            "%-34s %.1f M  %.2f GB predicted, %.2f measured (%+.0f %%)  %.2f s predicted, %.2f measured (%+.0f %%)",
+            *(name, millions, memory / 1e9, true_memory / 1e9, 100 * (memory / true_memory - 1)),
+            *(seconds, true_seconds, 100 * (seconds / true_seconds - 1)),
+        )
 
 
 if __name__ == "__main__":

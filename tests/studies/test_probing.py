@@ -34,7 +34,8 @@ def subject(actor: Seeker, path: Path, *transforms: Any) -> Subject:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(eval_subject, "checkpoint_hash", lambda path: str(path))
-    monkeypatch.setattr(eval_subject, "run_folder", lambda path: tmp_path / path)
+    for module in (eval_subject, probing):
+        monkeypatch.setattr(module, "run_folder", lambda path: tmp_path / path)
     return EvalConfig(
         checkpoint=Path("x"), environment=WatchedConfig(), env="toy", probes=True, starts=6, workers=0, max_steps=20
     )
@@ -63,6 +64,10 @@ def test_a_policy_that_looks_and_listens(config: Config) -> None:
     assert found["tasks"]["reach_red"]["nothing said"]["success_rate"] == 0.0
     text = "\n".join(lines({"probes": found}))
     assert "base camera black" in text
+    html = Path(found["page"]).read_text(encoding="utf-8")
+    assert text.endswith(f"page: {found['page']}")
+    assert "it uses the base camera: -100 points without" in html
+    assert html.count('class="row') == 1 + len(rows) + 1  # the scale, the rows, a task that proves nothing
     assert "reach_blue needs no listening" in text
 
 

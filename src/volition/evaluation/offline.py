@@ -49,7 +49,7 @@ class OfflineScore:
 
 
 def offline_metrics(
-    actor: Actor, episodes: Sequence[Episode], space: ActionSpace, *, wording: int = 0, batch: int = 8, stride: int = 1
+    actor: Actor, episodes: Sequence[Episode], space: ActionSpace, *, wording: int = 0, batch: int = 32, stride: int = 1
 ) -> OfflineScore:
     """Ask `actor` at every step of every episode, `batch` episodes at a time.
 

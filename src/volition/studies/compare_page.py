@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
 from volition.evaluation.statistics import Estimate
 from volition.studies.compare_rows import Row
+from volition.studies.html_page import html_page
 from volition.studies.report_numbers import interval, percent
 from volition.studies.report_parts import Curve
 from volition.studies.report_plots import Axes, line_plot
@@ -24,16 +23,13 @@ def page(title: str, lead: str, rows: Sequence[Row], results: Sequence[Mapping[s
         _success(rows),
         _losses(rows, results),
     )
-    here = files("volition.studies")
-    style = Template(here.joinpath("report.css").read_text(encoding="utf-8")).substitute()
-    skeleton = Template(here.joinpath("report.html").read_text(encoding="utf-8"))
     extra = (
         ".compared{overflow-x:auto}.compared table{border-collapse:collapse;font-size:.85rem;width:100%}"
         ".compared th,.compared td{padding:.4em .7em;text-align:right;white-space:nowrap;"
         "border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}"
         ".compared th:first-child,.compared td:first-child{text-align:left;white-space:normal;min-width:12em}"
     )
-    return skeleton.substitute(title=escape(title), style=style + extra, body="\n".join(s for s in sections if s))
+    return html_page(title, sections, extra)
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

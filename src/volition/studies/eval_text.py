@@ -142,6 +142,7 @@ def _probes(found: Mapping[str, Any]) -> Iterator[str]:
     for row in found["prove_nothing"]:
         rate = percent(row["success_rate"], row["success_interval"])
         yield f"  {row['task']} needs no {row['needs_no']}: {row['shown_by']} {rate}, {row['num_episodes']} times"
+    yield f"  page: {found['page']}"
 
 
 def _timing(found: Mapping[str, Any]) -> Iterator[str]:

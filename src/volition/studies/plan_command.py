@@ -19,10 +19,12 @@ from volition.studies.planning import Plan, chosen, parse_bytes, plan
 from volition.studies.progress import Bars
 from volition.studies.train_command import find_recipe
 
-# glibc keeps the memory of tensors up to 32 MB that are gone, in pieces that the next ones do not fit: up to half as
-# much again (docs/results.md). With this variable it gives back every piece of a megabyte, at a sixth of the time.
+# glibc keeps the memory of tensors of up to 32 MB that are gone, in pieces that the next ones do not fit. With this
+# variable it returns every piece of a megabyte or more, and the next one costs page faults (docs/results.md).
 RETURNING = "MALLOC_MMAP_THRESHOLD_=1048576 " if platform.libc_ver()[0] == "glibc" else ""
-RETURNED = "as long as memory that is free again is returned; without the variable it can be half as much again:"
+RETURNED = """\
+With the variable, free memory is returned at once: peaks are as said, and steps up to two thirds longer.
+Without it steps are as said, and memory is up to half as much again."""
 
 
 @dataclass(frozen=True, kw_only=True)

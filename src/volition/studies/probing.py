@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from volition.data.files import replacing
 from volition.envs.base import EnvConfig
 from volition.evaluation import perturb
 from volition.evaluation.episodes import EpisodeResult, Trial
@@ -20,8 +21,9 @@ from volition.evaluation.probes import score_swaps, swap_trials
 from volition.evaluation.statistics import wilson
 from volition.evaluation.suite import compare, outcomes_by_task, score_tasks, task_trials
 from volition.studies.eval_config import EvalConfig
-from volition.studies.eval_run import Say
+from volition.studies.eval_run import Say, run_folder
 from volition.studies.eval_subject import Subject, make_plan, perform
+from volition.studies.probe_page import page
 
 STARTS = 5  # of every task, where --starts says nothing
 UNDISTURBED = "undisturbed"
@@ -66,7 +68,7 @@ def probes(cameras: Sequence[str]) -> list[Probe]:
 
 
 def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -> dict[str, Any]:
-    """The table as plain values: `rows`, `swap`, `tasks`, and in words `uses` and `prove_nothing`."""
+    """The table as plain values: `rows`, `swap`, `tasks`, and in words `uses` and `prove_nothing`; `page`: its path."""
     tasks, count = config.tasks or env.tasks, config.starts or STARTS
     trials = task_trials(tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
     asked, twins = probes(subject.cameras), _twins(config)
@@ -87,13 +89,18 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
     swap = _swap(results("another-command", subject, swapped) if swapped else [])
     uses = {one.name: one.uses for one in asked}
     rows = [_row(name, uses.get(name, ""), found, plain) for name, found in disturbed.items()]
-    return {
+    table = {
         "rows": rows,
         "swap": swap,
         "tasks": _by_task(disturbed),
         "uses": list(_what_it_uses(rows, swap)),
         "prove_nothing": list(prove_nothing(disturbed)),
     }
+    folder = config.out or run_folder(subject.path) / "eval"
+    path = folder / f"{config.env.rpartition(':')[2]}-probes.html"
+    with replacing(path) as unfinished:
+        unfinished.write_text(page(table, f"checkpoint {subject.path}", config.env), encoding="utf-8")
+    return table | {"page": str(path)}
 
 
 def _twins(config: EvalConfig[Any]) -> dict[str, Subject]:

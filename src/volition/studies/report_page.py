@@ -10,9 +10,8 @@ import base64
 import math
 import time
 from html import escape
-from importlib.resources import files
-from string import Template
 
+from volition.studies.html_page import html_page
 from volition.studies.report_numbers import THIN, duration, interval, percent, plural, rate, unit_duration, words
 from volition.studies.report_parts import Chains, Clip, Demonstration, Failing, Report
 from volition.studies.report_sections import (
@@ -40,10 +39,7 @@ def page(report: Report) -> str:
         _commands(report),
         details_section(report),
     )
-    here = files("volition.studies")
-    skeleton = Template(here.joinpath("report.html").read_text(encoding="utf-8"))
-    style = Template(here.joinpath("report.css").read_text(encoding="utf-8")).substitute()
-    return skeleton.substitute(title=escape(report.title), style=style, body="\n".join(s for s in sections if s))
+    return html_page(report.title, sections)
 
 
 def _hero(report: Report) -> str:

@@ -18,8 +18,8 @@ def tasks_section(report: Report) -> str:
     blind = any(group.blind is not None for group in report.groups)
     groups = []
     for group in report.groups:
-        rows = [_row("mean", group.name, group.success, group.blind)]
-        rows += [_row("", words(row.task), row.success, row.blind) for row in group.tasks]
+        rows = [rate_row("mean", group.name, group.success, ring=group.blind)]
+        rows += [rate_row("", words(row.task), row.success, ring=row.blind) for row in group.tasks]
         groups.append(f"<div>{''.join(rows)}</div>")
     ring = '<span><i class="blind"></i>blind twin</span>' if blind else ""
     unseen = f"<p>{escape(report.unseen)}</p>" if report.unseen else ""
@@ -27,7 +27,7 @@ def tasks_section(report: Report) -> str:
         f'<section><h2>Task by task</h2>{unseen}<div class="legend">'
         '<span><i class="seeing"></i>success rate</span>'
         f'<span><i class="range"></i>95{THIN}% interval</span>{ring}</div>'
-        f'<div class="tasks">{_scale()}{"".join(groups)}</div></section>'
+        f'<div class="tasks">{rate_scale()}{"".join(groups)}</div></section>'
     )
 
 
@@ -35,28 +35,35 @@ def chains_section(report: Report) -> str:
     """The share of chains that came so far, a row a task more."""
     if report.chains is None:
         return ""
-    rows = [_row("", f"{number} in a row", share, None) for number, share in enumerate(report.chains.reached, start=1)]
-    return f'<section><h2>How far it comes</h2><div class="tasks">{_scale()}<div>{"".join(rows)}</div></div></section>'
+    rows = [rate_row("", f"{number} in a row", share) for number, share in enumerate(report.chains.reached, start=1)]
+    return (
+        f'<section><h2>How far it comes</h2><div class="tasks">{rate_scale()}<div>{"".join(rows)}</div></div></section>'
+    )
 
 
-def _scale() -> str:
+def rate_scale() -> str:
+    """What stands over rows of rates."""
     return (
         '<div class="row scale"><span class="name"></span><span class="ends"><span>0</span><span>50</span>'
         f'<span>100{THIN}%</span></span><span class="value"></span></div>'
     )
 
 
-def _row(kind: str, name: str, success: Estimate, blind: Estimate | None) -> str:
+def rate_row(
+    kind: str, name: str, success: Estimate, *, ring: Estimate | None = None, ring_name: str = "blind", more: str = ""
+) -> str:
+    """A rate as a dot on its interval, another one as a ring. `more`: a line under the name."""
     share = lambda value: f"{100 * value:.2f}%"
     width = share(success.high - success.low)
-    ring = f'<i class="blind" style="left:{share(blind.value)}"></i>' if blind is not None else ""
+    drawn = f'<i class="blind" style="left:{share(ring.value)}"></i>' if ring is not None else ""
+    below = f"<small>{escape(more)}</small>" if more else ""
     title = f"{percent(success.value)} of {success.count}, {interval(success)}"
-    if blind is not None:
-        title += f"; blind {percent(blind.value)}"
+    if ring is not None:
+        title += f"; {ring_name} {percent(ring.value)}"
     return (
-        f'<div class="row {kind}"><span class="name">{escape(name)}</span>'
+        f'<div class="row {kind}"><span class="name">{escape(name)}{below}</span>'
         f'<span class="track" title="{escape(title, quote=True)}">'
-        f'<i class="span" style="left:{share(success.low)};width:{width}"></i>{ring}'
+        f'<i class="span" style="left:{share(success.low)};width:{width}"></i>{drawn}'
         f'<i class="dot" style="left:{share(success.value)}"></i></span>'
         f'<span class="value"><b>{percent(success.value)}</b><small>{interval(success)}</small></span></div>'
     )
