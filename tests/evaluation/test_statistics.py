@@ -9,6 +9,7 @@ from volition.evaluation.statistics import (
     bounded_mean,
     chains_needed,
     episodes_needed,
+    holm,
     mcnemar,
     mean_over_tasks,
     paired_difference,
@@ -205,6 +206,16 @@ def test_mcnemar_is_exact_and_symmetric() -> None:
     # Two-sided binomial test of 2 against 8 at 1/2: 2 * (1 + 10 + 45) / 1024.
     assert mcnemar(2, 8) == mcnemar(8, 2) == pytest.approx(112 / 1024)
     assert mcnemar(3, 3) == 1.0
+
+
+def test_holm_agrees_with_a_worked_example_and_errs_rarely_among_many() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.2]) == [0.2]
+    draws = np.random.default_rng(0).random((2000, 24))  # 24 comparisons of policies that are alike
+    wrong = np.mean([min(holm(row.tolist())) < 0.05 for row in draws])
+    assert 0.03 < wrong < 0.07
+    assert np.mean(draws.min(1) < 0.05) > 0.6
 
 
 def test_episodes_needed_gives_the_power_it_promises() -> None:

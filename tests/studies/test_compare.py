@@ -116,7 +116,22 @@ def test_rows_are_ranked_by_success_and_compared_on_the_same_starts() -> None:
     assert success is not None
     assert success.value == pytest.approx(15 / 16)
     assert success.count == 16
-    assert all(len(cells(row, found)) == len(columns(found)) for row in found)
+    for few in (False, True):
+        assert all(len(cells(row, found, few=few)) == len(columns(found, few=few)) for row in found)
+    assert dict(zip(columns(found), cells(found[1], found)))["p"] == "0.004"
+
+
+def test_many_rows_make_a_difference_less_sure() -> None:
+    rows = make_rows(
+        [
+            result("first", 0, "1111111111", 0.1),
+            result("close", 0, "1111111110", 0.1),
+            result("far", 0, "0000000000", 0.1),
+        ]
+    )
+    raw = [row.difference.p_value for row in rows if row.difference]
+    assert raw == [1.0, 2 / 2**10]
+    assert [row.p_corrected for row in rows] == [None, 1.0, 4 / 2**10]
 
 
 def test_without_acting_the_error_ranks() -> None:

@@ -18,7 +18,7 @@ WORDS = ["push", "the", "red", "block", "to", "the", "left", "side", "of", "the"
 
 def make_policy() -> Policy:
     torch.manual_seed(0)
-    config = TinyPaliGemma(width=32, num_heads=2, vision_layers=1, text_layers=2, image_size=32)
+    config = TinyPaliGemma(width=32, num_heads=2, vision_layers=1, text_layers=1, image_size=32)
     backbone, space = config.build(), SPACES["base-2d"]
     head = make_head("mlp", backbone, space, steps=1)
     return Policy(backbone, head, Collator(Chain(), backbone.adapter, (), ()), 1)
@@ -30,11 +30,11 @@ def make_policy() -> Policy:
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="kernels need a C compiler")
 def test_compiled_layers_compute_the_same_for_any_length_of_text() -> None:
     plain, compiled = make_policy(), make_policy()
-    assert compile_layers(compiled.backbone) == 3
+    assert compile_layers(compiled.backbone) == 2
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     counters.clear()
     graphs = []
-    for length in (3, 5, 8, 12):
+    for length in (3, 5, 12):
         for policy in (plain, compiled):
             batch = make_batch(policy.backbone, [" ".join(WORDS[:length])] * 2, steps=1)
             policy(batch, make_target(batch, SPACES["base-2d"])).total.backward()

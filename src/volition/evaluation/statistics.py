@@ -69,6 +69,19 @@ class Difference:
         }
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several comparisons, such that one below 0.05 among them all is as rare as it is among one.
+
+    Holm (1979): the smallest is multiplied by their number, the next by one less, and none becomes smaller than those
+    before it.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, number in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[number]))
+        corrected[number] = largest
+    return corrected
+
+
 def wilson(successes: int, count: int, confidence: float = CONFIDENCE) -> Estimate:
     """Wilson's interval of a rate; right also for few outcomes and for rates of 0 and 1."""
     if count < 1 or not 0 <= successes <= count:

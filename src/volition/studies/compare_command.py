@@ -137,8 +137,8 @@ def document_of(name: str, command: CompareCommand, rows: Sequence[Row]) -> dict
 
 def table(name: str, rows: Sequence[Row]) -> Table:
     shown = Table(title=f"{name}: the best first", title_justify="left")
-    for number, column in enumerate(columns(rows)):
+    for number, column in enumerate(columns(rows, few=True)):
         shown.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*cells(row, rows))
+        shown.add_row(*cells(row, rows, few=True))
     return shown

@@ -32,38 +32,39 @@ def page(title: str, lead: str, rows: Sequence[Row], results: Sequence[Mapping[s
     return html_page(title, sections, extra)
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
-    errors = list(dict.fromkeys(name for row in rows for name in row.errors))
+def columns(rows: Sequence[Row], *, few: bool = False) -> list[str]:
+    """few: for a terminal, those by which rows are told apart."""
     acted = ["success", "95 %", "behind the first", "p"] if any(row.success for row in rows) else []
-    return [
-        *("variant", *acted, "MAE", "train loss", "validation loss", *(name.replace("_", " ") for name in errors)),
-        *("epochs", "actions", "parameters", "of the head", "ms to act"),
-    ]
+    measured = ["MAE", "validation loss"] if few else ["MAE", "train loss", "validation loss", *_errors(rows)]
+    sizes = ["parameters"] if few else ["epochs", "actions", "parameters", "of the head"]
+    return ["variant", *acted, *(name.replace("_", " ") for name in measured), *sizes, "ms to act"]
 
 
-def cells(row: Row, rows: Sequence[Row]) -> list[str]:
+def cells(row: Row, rows: Sequence[Row], *, few: bool = False) -> list[str]:
     """What stands under `columns`."""
-    errors = list(dict.fromkeys(name for other in rows for name in other.errors))
-    acted: list[str] = []
-    if any(other.success for other in rows):
-        gap = row.difference
-        acted = [
-            percent(row.success.value) if row.success else "",
-            interval(row.success) if row.success else "",
-            f"{100 * gap.value:+.0f} ({100 * gap.low:+.0f} to {100 * gap.high:+.0f})" if gap else "",
-            (f"{gap.p_value:.3f}" if gap.p_value >= 0.001 else "< 0.001") if gap else "",
-        ]
-    return [
-        row.name,
-        *acted,
-        *(_spread(row.measures[name]) for name in ("mae", "train_loss", "validation_loss")),
-        *(f"{row.errors[name]:.3g}" if name in row.errors else "" for name in errors),
-        f"{row.epochs:.2g}",
-        f"{row.action_dim}",
-        f"{row.parameters / 1e6:.2f} M",
-        f"{row.head_parameters / 1e6:.2f} M",
-        f"{1000 * row.act_seconds:.1f}",
-    ]
+    told = {
+        "variant": row.name,
+        "MAE": _spread(row.measures["mae"]),
+        "train loss": _spread(row.measures["train_loss"]),
+        "validation loss": _spread(row.measures["validation_loss"]),
+        **{name.replace("_", " "): f"{value:.3g}" for name, value in row.errors.items()},
+        "epochs": f"{row.epochs:.2g}",
+        "actions": f"{row.action_dim}",
+        "parameters": f"{row.parameters / 1e6:.2f} M",
+        "of the head": f"{row.head_parameters / 1e6:.2f} M",
+        "ms to act": f"{1000 * row.act_seconds:.1f}",
+    }
+    if row.success is not None:
+        told |= {"success": percent(row.success.value), "95 %": interval(row.success)}
+    if (gap := row.difference) is not None:
+        told["behind the first"] = f"{100 * gap.value:+.0f} ({100 * gap.low:+.0f} to {100 * gap.high:+.0f})"
+    if (p_value := row.p_corrected) is not None:
+        told["p"] = f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
+    return [told.get(column, "") for column in columns(rows, few=few)]
+
+
+def _errors(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.errors))
 
 
 def _spread(estimate: Estimate | None) -> str:
@@ -78,10 +79,15 @@ def _table(rows: Sequence[Row]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns(rows))
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells(row, rows))}</tr>" for row in rows)
     seeds = max(len(row.seeds) for row in rows)
+    acted = any(row.success for row in rows) and len(rows) > 1
+    success = (
+        "Success: mean over tasks with its 95 % interval, the difference to the first row over the same starts and "
+        f"seeds, and McNemar's p, corrected for so many rows (Holm). The first is the best of {len(rows)}, which "
+        "flatters it. "
+    )
     return (
         f"<section><h2>The table</h2><p>{seeds} training seed{'s' if seeds > 1 else ''} a row; same data, order of "
-        "samples, held-out episodes, steps and starts for all. Success: mean over tasks with its 95 % interval, "
-        "the difference to the first row over the same starts and seeds, and McNemar's p. Losses and errors: mean over "
+        f"samples, held-out episodes, steps and starts for all. {success if acted else ''}Losses and errors: mean over "
         "seeds, with their bootstrap interval where there are several.</p>"
         f'<div class="compared"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
     )

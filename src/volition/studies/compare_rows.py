@@ -1,16 +1,24 @@
 """From the results of runs to rows of a table: means over seeds with intervals, success with its own, and a ranking.
 
-Differences to the first row are paired: the same start and training seed on both sides.
+Differences to the first row are paired: the same start and training seed on both sides. Their p-values are corrected
+for their number: among many rows the best is ahead of some by luck.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from volition.evaluation.statistics import Difference, Estimate, bootstrap_mean, mean_over_tasks, paired_difference
+from volition.evaluation.statistics import (
+    Difference,
+    Estimate,
+    bootstrap_mean,
+    holm,
+    mean_over_tasks,
+    paired_difference,
+)
 
 MEASURES = ("mae", "train_loss", "validation_loss")  # lower is better
 
@@ -30,6 +38,7 @@ class Row:
     parameters: int
     head_parameters: int
     act_seconds: float
+    p_corrected: float | None = None  # of the difference, among those of all rows
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,7 +49,12 @@ def make_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     names = list(dict.fromkeys(result["name"] for result in results))
     groups = {name: [result for result in results if result["name"] == name] for name in names}
     ranked = sorted(names, key=lambda name: _rank(groups[name]))
-    return [_row(name, groups[name], groups[ranked[0]] if name != ranked[0] else None) for name in ranked]
+    rows = [_row(name, groups[name], groups[ranked[0]] if name != ranked[0] else None) for name in ranked]
+    compared = [number for number, row in enumerate(rows) if row.difference is not None]
+    corrected = holm([difference.p_value for row in rows if (difference := row.difference) is not None])
+    for number, p_value in zip(compared, corrected, strict=True):
+        rows[number] = replace(rows[number], p_corrected=p_value)
+    return rows
 
 
 def _rank(group: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
