@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from volition import geometry
 from volition_client import ActionLayout, Envelope, Hold, SafetyLimits, Watchdog, load_limits
 from volition_client.motion import turn_of
+from volition_client.safety import frame_of
 
 HZ = 20.0
 NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
@@ -214,6 +215,59 @@ def test_the_watchdog_holds_a_robot_that_nobody_steers_until_somebody_does() -> 
         assert not watchdog.check()
     assert sent[-1].tolist() == [0, 0, 0, 0, 0, 0, 1]
     assert limited.counts["watchdog"] == len(sent)
+
+
+def test_a_loop_that_ends_leaves_the_robot_held() -> None:
+    """The last command of a base that is steered by velocities is otherwise its last for good."""
+    limits = SafetyLimits(Hold((0.0, 0.0)), watchdog_seconds=60)
+    limited = Envelope(BASE, limits, control_hz=HZ)
+    sent: list[np.ndarray] = []
+
+    def loop() -> None:
+        with Watchdog(limited, sent.append, control_hz=100):
+            sent.append(limited.guard(np.array([0.5, 0.0])).action)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop()
+    assert [action.tolist() for action in sent] == [[0.5, 0.0], [0.0, 0.0]]
+
+
+def test_a_pose_that_is_no_number_holds() -> None:
+    limited = envelope(low=(0, -1, 0, None, None, None))
+    limited.guard(arm(x=0.5, gripper=1), pose=(0.5, 0, 0.5))
+    guarded = limited.guard(arm(x=0.5, gripper=1), pose=(0.5, np.nan, 0.5))
+    assert [one.kind for one in guarded.interventions] == ["not_finite"]
+    assert guarded.action.tolist() == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_an_absolute_angle_is_gone_to_the_short_way_round() -> None:
+    layout = ActionLayout(("rz",), (1.0,), kind="position")
+    limited = Envelope(layout, SafetyLimits(Hold((None,)), turn_speed=1.5), control_hz=HZ)
+    pose = (0.0, 0.0, 0.0, 0.0, 0.0, 3.13)
+    assert limited.guard(np.array([-3.13]), pose).action == [-3.13]  # 0.023 rad away
+    slow = Envelope(layout, SafetyLimits(Hold((None,)), turn_speed=0.3), control_hz=HZ)
+    (angle,) = slow.guard(np.array([-3.13]), pose).action
+    assert angle == pytest.approx(3.13 + 0.3 / HZ)
+
+
+def test_a_new_task_forgets_the_target_and_not_the_motion() -> None:
+    limited = envelope(acceleration=3.0)
+    for _ in range(20):
+        moving = limited.guard(arm(x=1.0, gripper=1))
+    limited.forget_target()
+    braked = limited.guard(arm(x=-1.0, gripper=1))
+    assert moving.action[0] - braked.action[0] == pytest.approx(3.0 / HZ / HZ / 0.02)
+
+
+def test_axes_that_nobody_told_bound_no_workspace() -> None:
+    tool = ActionLayout(("x", "z"), (0.02, 0.02), frame="other")
+    hold = Hold((0.0, 0.0))
+    assert Envelope(tool, SafetyLimits(hold, speed=0.1), control_hz=HZ).guard(np.array([1.0, 0.0])).interventions
+    with pytest.raises(ValueError, match="leave low and high out"):
+        Envelope(tool, SafetyLimits(hold, low=(0, None, None, None, None, None)), control_hz=HZ)
+    frames = [frame_of(*asked) for asked in (("world", "xyz"), ("base", ["x", "rz"]), ("base", "xyz"), ("tcp", "x"))]
+    assert frames == ["world", "body", "other", "other"]
 
 
 def test_a_watchdog_whose_robot_does_not_listen_says_so_and_lives() -> None:

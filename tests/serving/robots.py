@@ -26,6 +26,7 @@ BASE = replace(
         ROBOT.action_space,
         dimensions=(Dimension(name="linear_x", unit="m/s"), Dimension(name="angular_z", unit="rad/s")),
         frame="base",
+        rotation="yaw",
     ),
 )
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.serving.robots import BASE, HORIZON, ROBOT, Recalling, expected, look, served
 from tests.serving.test_http import ask
+from volition.envs.mobile.environment import Space, action_space
 from volition.serving.config import ServeConfig
 from volition.serving.served import layout
 from volition.serving.server import Running, background
@@ -105,6 +106,25 @@ def test_actions_mean_what_the_contract_says() -> None:
     assert ActionLayout.of({"layout": arm}).units == (0.02,) * 3 + (0.05,) * 3 + (1.0,)
     found = ActionLayout.of({"layout": base})
     assert (found.names, found.units, found.kind, found.frame) == (("x", "rz"), (1.0, 1.0), "velocity", "body")
+
+
+@pytest.mark.parametrize("space", ["2d", "3d"])
+def test_our_own_mobile_base_can_be_guarded(space: Space) -> None:
+    found = layout(replace(ROBOT, action_space=action_space(space)))
+    assert found is not None
+    assert (found["names"], found["kind"]) == (["x", "y", "rz"] if space == "3d" else ["x", "y"], "velocity")
+    assert found["frame"] == "body"
+
+
+def test_positions_need_a_pose_to_be_counted_from(tmp_path: Path) -> None:
+    absolute = replace(ROBOT, action_space=replace(ROBOT.action_space, relative=False))
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({"hold": LIMITS["hold"]}))
+    with (
+        pytest.raises(ValueError, match="must name the entries of the state"),
+        background(served(Recalling(robot=absolute)), ServeConfig(port=0, safety=path)),
+    ):
+        pass
 
 
 def test_units_that_say_nothing_cannot_be_guarded(tmp_path: Path) -> None:

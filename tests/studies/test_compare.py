@@ -1,6 +1,7 @@
 """`volition compare`, end to end on recorded demonstrations of the toy world."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,13 @@ def test_a_table_of_heads_and_nothing_is_done_twice(data: Path, tmp_path: Path, 
     assert {p: p.stat().st_mtime_ns for p in results[1:]} == {p: before[p] for p in results[1:]}
     assert results[0].exists()
     assert compare(data, tmp_path / "run", *flags, "--loop.optim.lr", "0.1") == 2
-    assert "another comparison (experiment.loop.optim.lr: 0.001 != 0.1)" in capsys.readouterr().err
+    assert "belongs to another comparison (experiment.loop.optim.lr: 0.001 != 0.1)" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_heads_are_screened_on_what_the_vlm_read_out_once(data: Path, tmp_path: Path) -> None:
     assert compare(data, tmp_path, "--screen", "--heads", "mlp", "lstm") == 0
-    stored = list((tmp_path / "readouts").iterdir())
+    stored = list((tmp_path / "readouts").glob("*.safetensors"))
     assert len(stored) == 2  # one a seed, and not one a head
     for head in ("mlp", "lstm"):
         lines = read_metrics(tmp_path / "screened" / f"head={head}-seed0" / "metrics.jsonl")
@@ -132,6 +133,35 @@ def test_many_rows_make_a_difference_less_sure() -> None:
     raw = [row.difference.p_value for row in rows if row.difference]
     assert raw == [1.0, 2 / 2**10]
     assert [row.p_corrected for row in rows] == [None, 1.0, 4 / 2**10]
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_costs_no_other_run_its_place(data: Path, tmp_path: Path, capsys: Any) -> None:
+    run = tmp_path / "run"
+    vary = ("--vary", "loop.optim.lr=1e-3,1e30", "--jobs", "2", "--seeds", "1")
+    assert compare(data, run, *vary) == 0
+    last = capsys.readouterr().out.splitlines()[-4:]
+    assert any("(1 of 1 diverged)" in line for line in last), last
+    results = [json.loads(path.read_text()) for path in sorted((run / "runs").glob("*/result.json"))]
+    assert sorted("diverged" in result for result in results) == [False, True]
+    rows = make_rows(results)
+    assert (rows[0].diverged, rows[1].diverged) == (0, 1)
+    assert "diverged" in (run / "compare.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_folder_answers_one_question(data: Path, tmp_path: Path, capsys: Any) -> None:
+    """Also where a run was interrupted before there was a result, and where the data was changed."""
+    flags = ("--vary", "loop.optim.lr=1e-3", "--seeds", "1")
+    copied = Path(shutil.copytree(data, tmp_path / "data"))
+    assert compare(copied, tmp_path / "run", *flags) == 0
+    (result,) = (tmp_path / "run" / "runs").glob("*/result.json")
+    result.unlink()
+    assert compare(copied, tmp_path / "run", *flags, "--loop.num-steps", "4") == 2
+    assert "belongs to another comparison (experiment.loop.num_steps: 6 != 4)" in capsys.readouterr().err
+    (copied / "more.json").write_text("{}")
+    assert compare(copied, tmp_path / "run", *flags) == 2
+    assert "belongs to another comparison (datasets: " in capsys.readouterr().err
 
 
 def test_without_acting_the_error_ranks() -> None:

@@ -19,7 +19,7 @@ from volition.contract import ActionSpace
 from volition.robots.action import PARTS, UNITS, RoboAction, unit_sizes
 from volition_client.envelope import Envelope
 from volition_client.motion import Intervention
-from volition_client.safety import GRIPPER, ActionLayout, SafetyLimits
+from volition_client.safety import GRIPPER, ActionLayout, SafetyLimits, frame_of
 
 LAYOUT = ActionLayout((*PARTS, GRIPPER), (1.0,) * 7)  # metres and radians in one control step
 GRIPPERLESS = ActionLayout(PARTS, (1.0,) * 6)
@@ -34,7 +34,7 @@ def envelope_for(space: ActionSpace, limits: SafetyLimits, control_hz: float) ->
         low=tuple(d.low for d in space.dimensions),
         high=tuple(d.high for d in space.dimensions),
         kind="step" if space.relative else "position",
-        frame="world" if space.frame == "world" else "body",
+        frame=frame_of(space.frame, [d.name for d in space.dimensions]),
     )
     return Envelope(layout, limits, control_hz)
 

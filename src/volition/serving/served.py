@@ -9,7 +9,7 @@ from typing import Any
 
 from volition.contract import Dimension, RobotSpec
 from volition.records import Actor
-from volition_client.safety import POSE
+from volition_client.safety import POSE, TURNS, frame_of
 
 # Dimensions of mobile bases, by the names of their velocities.
 _ALIASES = {"linear_x": "x", "linear_y": "y", "linear_z": "z", "angular_z": "rz"}
@@ -68,15 +68,18 @@ def layout(robot: RobotSpec) -> dict[str, Any] | None:
             return None
         units.append(found[0])
         kinds.add("velocity" if found[1] else "step" if space.relative else "position")
-    if len(kinds) > 1 or space.rotation != "euler_xyz":
+    names = [_ALIASES.get(d.name, d.name) for d in space.dimensions]
+    turns = set(names) & set(TURNS)
+    plain = space.rotation == "euler_xyz" or not turns or (space.rotation == "yaw" and turns == {"rz"})
+    if len(kinds) > 1 or not plain:
         return None
     return {
-        "names": [_ALIASES.get(d.name, d.name) for d in space.dimensions],
+        "names": names,
         "units": units,
         "low": [d.low for d in space.dimensions],
         "high": [d.high for d in space.dimensions],
         "kind": kinds.pop() if kinds else "step",
-        "frame": "world" if space.frame == "world" else "body",
+        "frame": frame_of(space.frame, names),
     }
 
 

@@ -131,8 +131,8 @@ class Service:
     ) -> dict[str, Any]:
         """The answer; from here on nothing can fail but the envelope, and it comes before anything is remembered."""
         fresh = forget or result.forgot or session.memory is None
-        if session.envelope is not None and forget and session.prompt is not None:
-            session.envelope.reset()
+        if session.envelope is not None and forget:
+            session.envelope.forget_target()  # but not how the robot moves: it may be moving
         actions, interventions = self._guard(session, observation, result.chunk, observed_at)
         if result.forgot:
             self.metrics.fresh.add("another policy")
@@ -192,6 +192,11 @@ class Service:
         if self._limits is None:
             return None
         layout = ActionLayout.of(describe(served))
+        if layout.kind == "position" and not self._limits.pose:
+            raise ValueError(
+                "the actions are positions, so the safety limits must name the entries of the state that are the "
+                "robot's pose (pose): the first position is counted from there"
+            )
         return Envelope(layout, self._limits, served.robot.control_hz, self._clock)
 
     async def reload(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from volition.config import Experiment, dump
+from volition.config import DataConfig, Experiment, dump
 from volition.contract import RobotSpec
-from volition.data.files import read_json, write_json
+from volition.data.files import json_differences, read_json, write_json
+from volition.data.fingerprint import fingerprint
+from volition.data.mixture import Source
+from volition.data.remote import located
 from volition.data.split import split_episodes
 from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import EpisodeResult
@@ -34,14 +37,21 @@ from volition.studies.eval_subject import one_thread
 from volition.studies.recording import ensure_data
 from volition.studies.screening import screened, stored_batches
 from volition.studies.spread import Engine, spread
-from volition.studies.training import load_policy, make_batches, make_transforms, open_dataset, run_training
+from volition.studies.training import (
+    load_policy,
+    make_batches,
+    make_transforms,
+    open_dataset,
+    open_sources,
+    run_training,
+)
 from volition.studies.validation import in_robot_units
 from volition.studies.vary import Variant
 from volition.training.checkpoint import list_checkpoints
 from volition.training.metrics import read_metrics
-from volition.training.train import Trainer, train
+from volition.training.train import NotFiniteError, Trainer, train
 
-RESULT = "result.json"
+RESULT, ASKED = "result.json", "asked.json"
 HELD_OUT = 0.1  # where the recipe holds nothing out
 FIRST_START = 900_000  # seeds of starts that no demonstration begins from
 
@@ -93,8 +103,9 @@ def compare(
     tasks = [Task(config=config, variant=variant, seed=seed) for variant in variants for seed in config.seeds]
     for task in tasks:  # errors of a recipe come before the first run, not after an hour
         require_runnable(task)
+        require_same_question(task)
     found: dict[int, dict[str, Any]] = {
-        n: read_json(task.folder / RESULT) for n, task in enumerate(tasks) if is_done(task)
+        number: read_json(task.folder / RESULT) for number, task in enumerate(tasks) if (task.folder / RESULT).exists()
     }
     left = [number for number in range(len(tasks)) if number not in found]
     say("compare", len(found) / len(tasks), f"{len(found)} of {len(tasks)} runs were there already")
@@ -105,81 +116,90 @@ def compare(
     return [found[number] for number in range(len(tasks))]
 
 
-def is_done(task: Task) -> bool:
-    """With this very question: another one in the same folder is an error."""
-    path = task.folder / RESULT
+def require_same_question(task: Task) -> None:
+    """What a run's folder answers is written into it before the run begins; another question there is an error."""
+    path, now = task.folder / ASKED, asked(task)
     if not path.exists():
-        return False
-    before, now = read_json(path)["asked"], asked(task)
-    if before != now:
-        raise ValueError(
-            f"{task.folder} holds the result of another comparison ({_first_difference(before, now)}): take another "
-            "--run"
-        )
-    return True
+        if list_checkpoints(task.folder):
+            raise ValueError(f"{task.folder} holds a run that no comparison began: take another --run")
+        write_json(path, now)
+    elif differences := json_differences(read_json(path), now):
+        raise ValueError(f"{task.folder} belongs to another comparison ({differences[0]}): take another --run")
 
 
 def asked(task: Task) -> Any:
     """As JSON: all that a result depends on."""
-    config = task.config
-    how = {"starts": config.starts, "tasks": config.tasks, "max_steps": config.max_steps, "screen": config.screen}
+    config, data = task.config, task.experiment.data
     experiment = dump(task.experiment)
-    experiment["data"] = {k: v for k, v in experiment["data"].items() if k not in ("path", "recording")}
-    return json.loads(json.dumps({"experiment": experiment, **how}))
+    recording = experiment["data"].pop("recording")
+    if recording is not None:
+        recording["record"].pop("workers")
+    for dataset in (experiment["data"], *experiment["data"]["sources"]):
+        dataset.pop("path")
+    datasets = [fingerprint(located(path)) for path in (data.path, *(source.path for source in data.sources))]
+    how = {"starts": config.starts, "tasks": config.tasks, "max_steps": config.max_steps, "screen": config.screen}
+    return json.loads(json.dumps({"experiment": experiment, "recording": recording, "datasets": datasets, **how}))
 
 
 def run_one(task: Task) -> dict[str, Any]:
-    """Train, validate, act; what was found, and written to the run's folder."""
+    """Train, validate, act; what was found, and written to the run's folder. A run that diverges is a result too."""
     experiment, folder = task.experiment, task.folder
     episodes, robot = open_dataset(experiment.data)
-    if task.config.screen:
-        policy, epoch_steps = _screen(task, episodes, robot)
-        lines = read_metrics(folder / "metrics.jsonl")
-    else:
-        if not _at_the_end(folder, experiment):
-            run_training(experiment, folder, resume=bool(list_checkpoints(folder)))
-        policy, _ = load_policy(folder)
-        learned, _ = split_episodes(episodes, experiment.data.held_out)
-        epoch_steps = sum(len(episode) for episode in learned) / experiment.loop.batch_size
-        lines = read_metrics(folder / "metrics.jsonl")
-    _, held_out = split_episodes(episodes, experiment.data.held_out)
-    score = offline_metrics(policy, held_out, robot.action_space, stride=experiment.window.replan_steps)
-    result = {
+    learned, held_out = split_episodes(episodes, experiment.data.held_out)
+    others = open_sources(experiment.data, robot)
+    found: dict[str, Any] = {
         "name": task.variant.name,
         "seed": task.seed,
+        "steps": experiment.loop.num_steps,
+        "action_dim": robot.action_space.dim,
+    }
+    try:
+        policy = _screened(task, learned, robot, others) if task.config.screen else _trained(task)
+    except NotFiniteError as error:
+        found |= {"diverged": str(error), "curve": [], "episodes": []}
+        write_json(folder / RESULT, found)
+        return found
+    lines = read_metrics(folder / "metrics.jsonl")
+    score = offline_metrics(policy, held_out, robot.action_space, stride=experiment.window.replan_steps)
+    _, epoch_steps = make_batches(experiment, policy, learned, others)
+    found |= {
         "train_loss": _last_mean([line["loss"] for line in lines]),
         "validation_loss": next((x["validation_loss"] for x in reversed(lines) if "validation_loss" in x), None),
         "mae": statistics.fmean(score.chunk_mae) if score.chunk_mae else None,
         **in_robot_units(score, robot.action_space),
         "epochs": experiment.loop.num_steps / epoch_steps,
-        "steps": experiment.loop.num_steps,
-        "action_dim": robot.action_space.dim,
         "parameters": sum(p.numel() for p in policy.parameters()),
         "head_parameters": sum(p.numel() for p in policy.head.parameters()),
         "act_seconds": latency(policy, held_out[0]),
         "curve": [[line["step"], line["loss"]] for line in lines],
-        "episodes": [episode_of(r) for r in act_out(policy, experiment, task.config)],
-        "asked": asked(task),
+        "episodes": [episode_of(result) for result in act_out(policy, experiment, task.config)],
     }
-    write_json(folder / RESULT, result)
-    return result
+    write_json(folder / RESULT, found)
+    return found
 
 
-def _screen(task: Task, episodes: Sequence[Episode], robot: RobotSpec) -> tuple[Policy, float]:
+def _trained(task: Task) -> Policy:
+    experiment, folder = task.experiment, task.folder
+    done = list_checkpoints(folder)
+    if not done or done[-1].name != f"step_{experiment.loop.num_steps}":
+        run_training(experiment, folder, resume=bool(done))
+    policy, _ = load_policy(folder)
+    return policy
+
+
+def _screened(task: Task, learned: Sequence[Episode], robot: RobotSpec, others: Sequence[Source]) -> Policy:
     """The head alone, on stored read-outs; its metrics in the run's folder."""
     experiment = task.experiment
     loop = experiment.loop
     torch.manual_seed(loop.seed)
-    learned, _ = split_episodes(episodes, experiment.data.held_out)
-    whole = experiment.build(robot, make_transforms(experiment, learned, robot))
-    draw, epoch_steps = make_batches(experiment, whole, learned)
+    whole = experiment.build(robot, make_transforms(experiment, learned, robot, others))
+    draw, _ = make_batches(experiment, whole, learned, others)
     policy = screened(whole)
-    stored = stored_batches(experiment, policy, draw, task.config.run / "readouts")
+    stored = stored_batches(experiment, policy, draw, task.config.run / "readouts", datasets=asked(task)["datasets"])
     trainer = Trainer.create(policy, loop)
     lines = [json.dumps(line) for line in train(trainer, stored, loop)]
-    task.folder.mkdir(parents=True, exist_ok=True)
     (task.folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    return policy.eval(), epoch_steps
+    return policy.eval()
 
 
 def require_runnable(task: Task) -> None:
@@ -196,12 +216,12 @@ def require_runnable(task: Task) -> None:
 
 def prepare(experiments: Sequence[Experiment], say: Say) -> None:
     """Record what is to be learned from, once and before all runs."""
-    done: set[str] = set()
+    done: list[DataConfig] = []
     for experiment in experiments:
-        data = experiment.data
-        if data.path not in done:
+        data = replace(DataConfig(), path=experiment.data.path, recording=experiment.data.recording)
+        if data not in done:
             ensure_data(data, progress=lambda p: say("record", p.jobs / p.total_jobs, f"{p.episodes} demonstrations"))
-            done.add(data.path)
+            done.append(data)
 
 
 def act_out(policy: Policy, experiment: Experiment, config: CompareConfig) -> list[EpisodeResult]:
@@ -240,19 +260,6 @@ def latency(policy: Policy, episode: Episode, *, rounds: int = 10) -> float:
     return statistics.median(found[2:])
 
 
-def _at_the_end(folder: Path, experiment: Experiment) -> bool:
-    done = list_checkpoints(folder)
-    return bool(done) and done[-1].name == f"step_{experiment.loop.num_steps}"
-
-
 def _last_mean(losses: Sequence[float]) -> float | None:
     """Of the last tenth of the lines."""
     return statistics.fmean(losses[-max(1, len(losses) // 10) :]) if losses else None
-
-
-def _first_difference(before: Any, now: Any, path: str = "") -> str:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                return _first_difference(before.get(name), now.get(name), f"{path}.{name}" if path else name)
-    return f"{path}: {before!r} != {now!r}"

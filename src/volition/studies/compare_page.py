@@ -34,7 +34,7 @@ def page(title: str, lead: str, rows: Sequence[Row], results: Sequence[Mapping[s
 
 def columns(rows: Sequence[Row], *, few: bool = False) -> list[str]:
     """few: for a terminal, those by which rows are told apart."""
-    acted = ["success", "95 %", "behind the first", "p"] if any(row.success for row in rows) else []
+    acted = ["success", "95 %", "by seed", "behind the first", "p"] if any(row.success for row in rows) else []
     measured = ["MAE", "validation loss"] if few else ["MAE", "train loss", "validation loss", *_errors(rows)]
     sizes = ["parameters"] if few else ["epochs", "actions", "parameters", "of the head"]
     return ["variant", *acted, *(name.replace("_", " ") for name in measured), *sizes, "ms to act"]
@@ -42,8 +42,11 @@ def columns(rows: Sequence[Row], *, few: bool = False) -> list[str]:
 
 def cells(row: Row, rows: Sequence[Row], *, few: bool = False) -> list[str]:
     """What stands under `columns`."""
+    name = f"{row.name} ({row.diverged} of {len(row.seeds) + row.diverged} diverged)" if row.diverged else row.name
+    if not row.seeds:
+        return [name, *[""] * (len(columns(rows, few=few)) - 1)]
     told = {
-        "variant": row.name,
+        "variant": name,
         "MAE": _spread(row.measures["mae"]),
         "train loss": _spread(row.measures["train_loss"]),
         "validation loss": _spread(row.measures["validation_loss"]),
@@ -56,6 +59,7 @@ def cells(row: Row, rows: Sequence[Row], *, few: bool = False) -> list[str]:
     }
     if row.success is not None:
         told |= {"success": percent(row.success.value), "95 %": interval(row.success)}
+        told["by seed"] = ", ".join(f"{100 * one.value:.0f}" for one in row.by_seed)
     if (gap := row.difference) is not None:
         told["behind the first"] = f"{100 * gap.value:+.0f} ({100 * gap.low:+.0f} to {100 * gap.high:+.0f})"
     if (p_value := row.p_corrected) is not None:
@@ -78,12 +82,13 @@ def _spread(estimate: Estimate | None) -> str:
 def _table(rows: Sequence[Row]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns(rows))
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells(row, rows))}</tr>" for row in rows)
-    seeds = max(len(row.seeds) for row in rows)
+    seeds = max(len(row.seeds) + row.diverged for row in rows)
     acted = any(row.success for row in rows) and len(rows) > 1
     success = (
         "Success: mean over tasks with its 95 % interval, the difference to the first row over the same starts and "
         f"seeds, and McNemar's p, corrected for so many rows (Holm). The first is the best of {len(rows)}, which "
-        "flatters it. "
+        "flatters it. Interval and p are of these trained policies: what another seed would change, the column by seed "
+        "tells. "
     )
     return (
         f"<section><h2>The table</h2><p>{seeds} training seed{'s' if seeds > 1 else ''} a row; same data, order of "

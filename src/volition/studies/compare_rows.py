@@ -39,6 +39,8 @@ class Row:
     head_parameters: int
     act_seconds: float
     p_corrected: float | None = None  # of the difference, among those of all rows
+    diverged: int = 0  # runs, which have no other part in the row
+    by_seed: tuple[Estimate, ...] = ()  # the success of every seed alone
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +66,10 @@ def _rank(group: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _row(name: str, group: Sequence[Mapping[str, Any]], first: Sequence[Mapping[str, Any]] | None) -> Row:
+    finished = [result for result in group if "diverged" not in result]
+    diverged, group = len(group) - len(finished), finished
+    if not finished:
+        return _without_figures(name, diverged)
     any_one = group[0]
     errors = [key for key in any_one if key.startswith("error_") or key.endswith("_accuracy")]
     return Row(
@@ -80,7 +86,16 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], first: Sequence[Mapping[
         parameters=any_one["parameters"],
         head_parameters=any_one["head_parameters"],
         act_seconds=statistics.median(result["act_seconds"] for result in group),
+        diverged=diverged,
+        by_seed=tuple(value for result in group if (value := _success([result])) is not None),
     )
+
+
+def _without_figures(name: str, diverged: int) -> Row:
+    """Every run of it diverged."""
+    nothing = dict.fromkeys(MEASURES)
+    return Row(name=name, seeds=(), success=None, measures=nothing, errors={}, difference=None, better={}, epochs=0.0,
+               steps=0, action_dim=0, parameters=0, head_parameters=0, act_seconds=0.0, diverged=diverged)  # fmt: skip
 
 
 def _success(group: Sequence[Mapping[str, Any]]) -> Estimate | None:
@@ -93,7 +108,7 @@ def _success(group: Sequence[Mapping[str, Any]]) -> Estimate | None:
 
 
 def _mean(group: Sequence[Mapping[str, Any]], measure: str) -> Estimate | None:
-    values = [result[measure] for result in group if result[measure] is not None]
+    values = [result[measure] for result in group if result.get(measure) is not None]
     return bootstrap_mean(values) if values else None
 
 
@@ -111,7 +126,7 @@ def _difference(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str,
 
 
 def _better(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    by_seed = {result["seed"]: result for result in first}
+    by_seed = {result["seed"]: result for result in first if "diverged" not in result}
     pairs = [(by_seed[result["seed"]], result) for result in group if result["seed"] in by_seed]
     found = {}
     for measure in MEASURES:

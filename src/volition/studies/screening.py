@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from volition.backbones.encoded import Stored
 from volition.config import Experiment, dump
-from volition.data.files import replacing
+from volition.data.files import alone, replacing
 from volition.policy import Policy
 from volition.training.read_ahead import Batches
 from volition.types import Batch, Loss, Target
@@ -39,13 +40,18 @@ def screened(policy: Policy) -> ScreenedPolicy:
     return ScreenedPolicy(policy.backbone, policy.head, policy.collator, policy.max_steps)
 
 
-def stored_batches(experiment: Experiment, policy: Policy, batches: Batches, folder: Path) -> Batches:
-    """Batches with read-outs in place of pictures; made now, in `folder`, where they are not there yet."""
-    path = folder / f"readouts-{_key(experiment)}.safetensors"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            save_file(read_out(experiment, policy, batches), unfinished)
+def stored_batches(
+    experiment: Experiment, policy: Policy, batches: Batches, folder: Path, datasets: Sequence[str] = ()
+) -> Batches:
+    """Batches with read-outs in place of pictures; made now, in `folder`, where they are not there yet.
+
+    datasets: hashes of what the batches are made of.
+    """
+    path = folder / f"readouts-{_key(experiment, datasets)}.safetensors"
+    with alone(folder / f".{path.stem}.lock"):  # runs that need the same begin at the same time
+        if not path.exists():
+            with replacing(path) as unfinished:
+                save_file(read_out(experiment, policy, batches), unfinished)
     kept = load_file(path)
 
     def batch(step: int, part: int = 0, parts: int = 1) -> tuple[Batch, Target]:
@@ -84,10 +90,10 @@ def read_out(experiment: Experiment, policy: Policy, batches: Batches) -> dict[s
     return {name: torch.stack(x).contiguous() for name, x in rows.items()}
 
 
-def _key(experiment: Experiment) -> str:
+def _key(experiment: Experiment, datasets: Sequence[str]) -> str:
     """Of everything that the read-outs depend on: not the head, its loss or how it learns."""
     loop = experiment.loop
     told = [experiment.data, experiment.window, experiment.backbone, loop.augmentation]
     numbers = [loop.seed, loop.num_steps, loop.batch_size, loop.precision, experiment.from_scratch]
-    text = json.dumps([*map(dump, told), *numbers], sort_keys=True)
+    text = json.dumps([*map(dump, told), *numbers, *datasets], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

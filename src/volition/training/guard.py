@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ class NotFiniteError(ValueError):
             "or use float32."
         )
         self.step, self.batch, self.target = step, batch, target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of what it was made from: it may have to reach another process."""
+        return type(self), (self.step, self.batch, self.target)
 
 
 def require_finite(

@@ -64,16 +64,16 @@ class Client:
         Raises ServerError for what the server refuses, ConnectionLostError when none answers in `patience` seconds.
         """
         self._number += 1
-        numbered = {"request": self._number} if self.session else {}  # other servers than ours have no use for it
-        data = pack({**observation, **numbered})
-        deadline = self._clock() + self._patience
+        begun = self._clock()
+        deadline = begun + self._patience
         while True:
             self._ensure_connected(deadline)
+            data = pack({**observation, **self._about(observation, self._clock() - begun)})
             most = int(self.metadata.get("max_message_bytes", len(data)))
             if len(data) > most:
                 raise ServerError("too_large", f"the server takes messages of {most} bytes, this one has {len(data)}")
             try:
-                return self._ask(data)
+                return self._ask(data, deadline)
             except ServerError as error:
                 if error.type not in _PASSING or self._clock() >= deadline:
                     raise
@@ -82,6 +82,13 @@ class Client:
             except (OSError, websockets.exceptions.WebSocketException) as error:
                 logger.warning("the connection to %s was lost (%s)", self._url, error or type(error).__name__)
                 self._drop()
+                if self._clock() >= deadline:
+                    raise ConnectionLostError(
+                        f"{self._url} must answer within {self._patience:g} s and did not ({str(error) or 'silence'})"
+                    ) from error
+            except BaseException:  # interrupted: the answer that is under way must not be the next one's
+                self._drop()
+                raise
 
     def reset(self) -> None:
         """A new session: the policy has seen nothing. Brokers call it between episodes."""
@@ -100,10 +107,20 @@ class Client:
     ) -> None:
         self.close()
 
-    def _ask(self, data: bytes) -> dict[str, Any]:
+    def _about(self, observation: Mapping[str, Any], waited: float) -> dict[str, Any]:
+        """What goes with an observation that has waited for a connection; only our servers have a use for it."""
+        if not self.session:
+            return {}
+        times = {"age": float(observation.get("age") or 0.0) + waited}
+        if "time" in observation:
+            times["time"] = float(observation["time"]) + waited
+        return {"request": self._number, **times}
+
+    def _ask(self, data: bytes, deadline: float) -> dict[str, Any]:
         assert self._connection is not None
         self._connection.send(data)
-        return self._read(self._connection.recv(timeout=self._request_seconds))
+        left = max(0.1, deadline - self._clock())
+        return self._read(self._connection.recv(timeout=min(self._request_seconds, left)))
 
     def _read(self, answer: Any) -> dict[str, Any]:
         if isinstance(answer, str):

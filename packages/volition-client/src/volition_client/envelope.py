@@ -50,8 +50,13 @@ class Envelope:
             )
         if not control_hz > 0:
             raise ValueError(f"control_hz must be above 0, got {control_hz}")
-        if layout.frame == "body" and layout.kind == "position":
-            raise ValueError("positions are of the world; frame='body' needs kind 'step' or 'velocity'")
+        if layout.frame != "world" and layout.kind == "position":
+            raise ValueError(f"positions are of the world; frame={layout.frame!r} needs kind 'step' or 'velocity'")
+        if layout.frame == "other" and limits.bounds_pose:
+            raise ValueError(
+                "a workspace can be bounded where actions move along the axes of the pose, or a base along its own, "
+                "and these move along others: leave low and high out, or state the layout yourself"
+            )
         self.layout, self.limits, self._hz, self._clock = layout, limits, control_hz, clock
         self._places = {name: i for i, name in enumerate(layout.names)}
         self._units = np.array(layout.units)
@@ -119,6 +124,12 @@ class Envelope:
             self._last = None
             self.fed_at = self._clock()
 
+    def forget_target(self) -> None:
+        """The next position is counted from the measured pose. How the robot moves is not forgotten."""
+        with self._lock:
+            if self._last is not None:
+                self._last = replace(self._last, target=None)
+
     def _step(
         self, action: np.ndarray, pose: np.ndarray | None, age: float, last: _Motion | None
     ) -> tuple[Guarded, _Motion]:
@@ -128,6 +139,8 @@ class Envelope:
             )
         if not np.isfinite(action).all():
             return self._held("not_finite", f"an action must be finite, got {action.tolist()}", last)
+        if pose is not None and not np.isfinite(pose).all():
+            return self._held("not_finite", f"a pose must be finite, got {pose.tolist()}", last)
         if not age <= self.limits.stale_seconds:  # also for an age that is no number
             text = f"the observation is {age:.3f} s old, more than {self.limits.stale_seconds:g}"
             return self._held("stale", text, last)
@@ -226,8 +239,8 @@ class Envelope:
                     "the workspace is bounded, so the measured pose must be given: guard(action, pose=...)"
                 )
             return None
-        if len(pose) not in (3, 6) or not np.isfinite(np.asarray(pose, np.float64)).all():
-            raise ValueError(f"a pose must be 3 or 6 finite numbers (x y z, rx ry rz), got {list(pose)}")
+        if len(pose) not in (3, 6):
+            raise ValueError(f"a pose must be 3 or 6 numbers (x y z, rx ry rz), got {list(pose)}")
         if len(pose) == 3 and any(x is not None for x in (*self.limits.low[3:], *self.limits.high[3:])):
             raise ValueError("angles of the workspace are bounded, so the pose must have rx ry rz")
         return np.concatenate([np.asarray(pose, np.float64), np.zeros(6 - len(pose))])
@@ -252,7 +265,9 @@ class Envelope:
             ]
         )
         if self.layout.kind == "position":
-            return np.where(np.isnan(physical), 0.0, physical - reference) * self._hz
+            way = np.where(np.isnan(physical), 0.0, physical - reference)
+            way[3:] -= 2 * np.pi * np.round(way[3:] / (2 * np.pi))  # the short way round
+            return way * self._hz
         return np.nan_to_num(physical) * (self._hz if self.layout.kind == "step" else 1.0)
 
     def _action(self, action: np.ndarray, velocity: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -13,11 +13,12 @@ import json
 import math
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 MOVES, TURNS, GRIPPER = ("x", "y", "z"), ("rx", "ry", "rz"), "gripper"
 POSE = MOVES + TURNS
 KINDS = ("step", "velocity", "position")
+FRAMES = ("world", "body", "other")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class ActionLayout:
     """How an action float[A] moves the robot. Dimensions of other names are only kept finite and in range.
 
     kind  "step": a displacement per control step; "velocity": per second; "position": where to be at the next step.
-    frame "world": along the axes of the pose; "body": along the robot's own, turned by the pose's rz (mobile bases).
+    frame "world": along the axes of the pose; "body": along the robot's own, turned by the pose's rz (mobile bases);
+          "other": along axes that nobody told, a tool's say: speeds can be limited, and no workspace bounded.
     """
 
     names: tuple[str, ...]
@@ -39,8 +41,8 @@ class ActionLayout:
         lengths = {len(self.names), len(self.units), len(self.low or self.names), len(self.high or self.names)}
         if len(lengths) != 1 or len(set(self.names)) < len(self.names):
             raise ValueError(f"names must differ, and units, low and high be as many; got {self}")
-        if self.kind not in KINDS or self.frame not in ("world", "body"):
-            raise ValueError(f"kind must be one of {', '.join(KINDS)} and frame 'world' or 'body'; got {self}")
+        if self.kind not in KINDS or self.frame not in FRAMES:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)} and frame of {', '.join(FRAMES)}; got {self}")
         if not all(math.isfinite(unit) and unit > 0 for unit in self.units):
             raise ValueError(f"units must be above 0, got {self.units}")
 
@@ -54,6 +56,13 @@ class ActionLayout:
             str(name): tuple(value) if isinstance(value, list) else value for name, value in layout.items()
         }
         return cls(**given)
+
+
+def frame_of(frame: str, names: Sequence[str]) -> str:
+    """As `ActionLayout` has it: what is of a base is so where it moves in its plane, as a mobile one does."""
+    if frame == "world":
+        return "world"
+    return "body" if frame == "base" and set(names) & set(POSE) <= {"x", "y", "rz"} else "other"
 
 
 @dataclass(frozen=True)

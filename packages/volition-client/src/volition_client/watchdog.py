@@ -4,7 +4,8 @@
         while True: robot.execute(envelope.guard(policy.act(observe())).action)
 
 `send` gets the hold action, once a control step, from the moment at which `Envelope.guard` has not been called for
-`watchdog_seconds` until it is called again. It runs in a thread of its own, so `send` must be safe beside the loop.
+`watchdog_seconds` until it is called again, and once when the block ends, however it ends: a robot that is steered by
+velocities would go on with the last one. It runs in a thread of its own, so `send` must be safe beside the loop.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class Watchdog:
         self._stop.set()
         assert self._thread is not None
         self._thread.join()
+        try:
+            self._send(self._envelope.hold("watchdog", "the loop has ended").action)
+        except Exception as failed:  # the error that ended the loop must not be lost
+            self.failure = failed
+            logger.exception("the watchdog could not hold the robot")
 
     def _run(self) -> None:
         while not self._stop.wait(self._period):

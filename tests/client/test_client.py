@@ -1,0 +1,88 @@
+"""The client against servers that do what servers do at their worst."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from websockets.sync.server import ServerConnection, serve
+
+from volition_client import Client
+from volition_client.codec import pack, unpack
+from volition_client.errors import ConnectionLostError
+
+Handler = Callable[[ServerConnection], None]
+
+
+@contextmanager
+def serving(handler: Handler) -> Iterator[str]:
+    with serve(handler, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def echoing(connection: ServerConnection) -> None:
+    """Answers with what it was asked."""
+    connection.send(pack({"session": "one"}))
+    for message in connection:
+        assert isinstance(message, bytes)
+        connection.send(pack({"asked": unpack(message)}))
+
+
+def test_a_server_that_never_answers_is_given_up_after_the_patience() -> None:
+    def silent(connection: ServerConnection) -> None:
+        connection.send(pack({"session": "one"}))
+        for _ in connection:
+            pass
+
+    with serving(silent) as url, Client(url, patience=0.5, request_seconds=30) as client:
+        began = time.monotonic()
+        with pytest.raises(ConnectionLostError, match=r"must answer within 0\.5 s and did not"):
+            client.infer({})
+        assert time.monotonic() - began < 10
+
+
+def test_after_an_interruption_the_next_answer_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(echoing) as url, Client(url) as client:
+
+        def interrupted(*given: Any, **how: Any) -> bytes:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(client._connection, "recv", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.infer({"number": 1})
+        assert client.infer({"number": 2})["asked"]["number"] == 2
+
+
+def test_an_observation_grows_older_while_it_waits_for_a_connection() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def dropping(connection: ServerConnection) -> None:
+        """The first request is lost, as the second answers half a second later."""
+        connection.send(pack({"session": "one", "resumed": True}))
+        message = connection.recv()
+        assert isinstance(message, bytes)
+        asked = unpack(message)
+        assert isinstance(asked, dict)
+        seen.append(asked)
+        if len(seen) == 1:
+            time.sleep(0.5)
+            return
+        connection.send(pack({}))
+
+    with serving(dropping) as url, Client(url) as client:
+        client.infer({"age": 0.25, "time": 100.0})
+    assert seen[0]["age"] == pytest.approx(0.25, abs=0.2)
+    assert seen[1]["age"] >= 0.75
+    assert seen[1]["time"] - seen[0]["time"] == pytest.approx(seen[1]["age"] - seen[0]["age"], abs=1e-6)
+    assert seen[0]["request"] == seen[1]["request"]
