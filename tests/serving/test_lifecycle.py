@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.serving.process import Process, wait_until
 from tests.serving.robots import ROBOT, Recalling, expected, look, served
@@ -22,6 +23,7 @@ from volition.serving.replay import replay
 from volition.serving.server import background
 from volition.serving.sessions import SessionLimits
 from volition_client import Client, ConnectionLostError, ServerError
+from volition_client.codec import pack
 
 
 def test_sigterm_answers_what_is_under_way_and_refuses_the_rest(tmp_path: Path) -> None:
@@ -67,6 +69,23 @@ def test_a_lost_connection_is_resumed_where_the_policy_was() -> None:
             answers.append(client.infer(message)["actions"])
         assert all(np.array_equal(a, b) for a, b in zip(answers, expected(messages)))
         assert (client.reconnects, client.fresh_starts) == (2, 0)
+
+
+def test_a_connection_that_only_seems_to_stand_is_taken_over() -> None:
+    """As after a network was cut: the robot has noticed, the server has not."""
+    with background(served(), ServeConfig(port=0)) as running, Client(running.addresses.websocket) as client:
+        messages = [look(seed) for seed in range(3)]
+        answers = [client.infer(messages[0])["actions"]]
+        old, client._connection = client._connection, None
+        answers += [client.infer(message)["actions"] for message in messages[1:]]
+        assert all(np.array_equal(a, b) for a, b in zip(answers, expected(messages)))
+        assert (client.reconnects, client.fresh_starts) == (1, 0)
+        assert old is not None
+        old.send(pack(messages[0]))  # what comes late on the old one steers nobody
+        with pytest.raises(ConnectionClosed, match="another connection has this session"):
+            old.recv(timeout=10)
+        assert [session.connected for session in running.server.service.sessions] == [True]
+        assert client.infer(look(3))["fresh"] is False
 
 
 def test_a_repeated_request_takes_no_second_step() -> None:

@@ -29,6 +29,7 @@ class Session:
     peer: str
     envelope: Envelope | None = None
     connected: bool = True
+    link: int = 0  # which of its connections counts: the newest
     busy: bool = False
     memory: Memory | None = None  # None: the policy has seen nothing
     prompt: str | None = None
@@ -104,16 +105,22 @@ class Sessions:
         return session
 
     def resume(self, name: str, owner: str, peer: str) -> Session | None:
-        """A session that lost its connection, connected again; None where there is none to be had."""
+        """A session that lost its connection, connected again; None where there is none to be had.
+
+        Who has its id takes it over from a connection that still seems to stand: where a network was cut, that is
+        noticed here long after the robot has noticed.
+        """
         session = self._all.get(name)
-        if session is None or session.owner != owner or session.connected:
+        if session is None or session.owner != owner:
             return None
         session.connected, session.peer, session.used_at = True, peer, self._clock()
+        session.link += 1
         return session
 
-    def leave(self, session: Session) -> None:
-        """Its connection is lost; it may come back."""
-        session.connected, session.used_at = False, self._clock()
+    def leave(self, session: Session, link: int) -> None:
+        """That connection of it is lost; it may come back."""
+        if session.link == link:
+            session.connected, session.used_at = False, self._clock()
 
     def close(self, session: Session) -> None:
         self._all.pop(session.id, None)

@@ -34,6 +34,7 @@ class WebsocketProtocol:
         try:
             client = self._admit(socket)
             session, resumed = self._session(socket, client)
+            link = session.link
         except ServerError as error:
             logger.warning("websocket of %s refused: %s", _peer(socket), error)
             status = {"unauthorized": 401, "forbidden": 403, "draining": 503}.get(error.type, 429)
@@ -42,12 +43,12 @@ class WebsocketProtocol:
         try:
             await socket.accept()
             await socket.send_bytes(pack({**self._service.metadata, "session": session.id, "resumed": resumed}))
-            await self._talk(socket, session)
+            await self._talk(socket, session, link)
         except (WebSocketDisconnect, OSError, RuntimeError) as error:
             if not isinstance(error, WebSocketDisconnect) and socket.application_state is WebSocketState.CONNECTED:
                 raise  # a RuntimeError of Starlette's means that the peer is gone; any other is a defect
         finally:
-            self._service.sessions.leave(session)
+            self._service.sessions.leave(session, link)
 
     def _admit(self, socket: WebSocket) -> Client:
         headers = socket.headers
@@ -63,12 +64,15 @@ class WebsocketProtocol:
         found = sessions.resume(socket.query_params.get("session", ""), client.name, peer)
         return (found, True) if found else (sessions.open(client.name, "websocket", peer), False)
 
-    async def _talk(self, socket: WebSocket, session: Session) -> None:
-        """Until the client closes. While a request is under way the connection is listened to, so that one whose
-        client is gone is dropped."""
+    async def _talk(self, socket: WebSocket, session: Session, link: int) -> None:
+        """Until the client closes, or another connection has taken the session over. While a request is under way the
+        connection is listened to, so that one whose client is gone is dropped."""
         incoming = asyncio.ensure_future(socket.receive())
         try:
             while (message := await incoming)["type"] != "websocket.disconnect":
+                if session.link != link:
+                    await socket.close(1008, "another connection has this session")
+                    return
                 incoming = asyncio.ensure_future(socket.receive())
                 reply = asyncio.ensure_future(self._reply(session, message))
                 await asyncio.wait({incoming, reply}, return_when=asyncio.FIRST_COMPLETED)
