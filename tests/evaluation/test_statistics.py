@@ -202,6 +202,12 @@ def test_a_margin_of_two_points_takes_138_starts_where_nothing_differs() -> None
         pairs_for_margin([0], 0.0)
 
 
+def test_no_fewer_pairs_are_needed_than_could_show_anything() -> None:
+    assert pairs_needed(np.ones(3)) >= 6
+    assert mcnemar(5, 0) > 0.05 > mcnemar(6, 0)
+    assert pairs_needed(np.array([1.0, 1, 1, 1, 0])) >= 6
+
+
 def test_mcnemar_is_exact_and_symmetric() -> None:
     # Two-sided binomial test of 2 against 8 at 1/2: 2 * (1 + 10 + 45) / 1024.
     assert mcnemar(2, 8) == mcnemar(8, 2) == pytest.approx(112 / 1024)

@@ -113,9 +113,11 @@ class Wrong(Seeker):
         ("wide", "an action must have 2 dimensions (x, y), got 4"),
     ],
 )
-def test_an_answer_that_is_none_ends_its_episode_by_name(how: str, reason: str) -> None:
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_answer_that_is_none_ends_its_episode_by_name(how: str, reason: str, batch: int) -> None:
+    """And no other's that was asked about in the same call."""
     trials = task_trials(TASKS, num_starts=3, first_seed=10)
-    config = dataclasses.replace(HERE, space=SPEC.action_space, batch=1)
+    config = dataclasses.replace(HERE, space=SPEC.action_space, batch=batch)
     results = evaluate(Wrong(how), ToyConfig(), trials, config)
     sound = evaluate(Seeker(horizon=1), ToyConfig(), trials, config)
     assert [result.task for result in results if result.error] == ["reach_red"] * 3

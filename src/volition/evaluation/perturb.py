@@ -151,6 +151,10 @@ class PerturbedEnv:
         self._asked: list[list[np.ndarray]] = []
         self._acting = Acting(config.space, None)
         self._step = 0
+        # What else an environment may do (`records.Resting`, `Watcher`, `Measuring`) is looked for on the object.
+        for name in ("rest", "achieved", "measures"):
+            if hasattr(env, name):
+                setattr(self, name, getattr(env, name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._env, name)

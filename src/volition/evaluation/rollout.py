@@ -274,21 +274,30 @@ class _Rollout:
     def _ask(self, policy: FixedBatch) -> None:
         slots = [self._ready.popleft() for _ in range(min(policy.size, len(self._ready)))]
         rows = [self._running[slot] for slot in slots]
-        observations = [row.observation for row in rows if row.observation is not None]
-        players = [row.player for row in rows if row.player is not None]
-        try:
-            chunks, states = policy.act(observations, [row.state for row in rows], [p.settled() for p in players])
-        except NotChunksError as error:
-            for slot, row in zip(slots, rows):
-                self._end(slot, row, error=str(error))
-            return
-        for slot, row, player, chunk, state in zip(slots, rows, players, chunks, states):
-            row.state = state
+        for slot, row, answer in zip(slots, rows, self._answers(policy, rows)):
+            if isinstance(answer, NotChunksError):
+                self._end(slot, row, error=str(answer))
+                continue
+            chunk, row.state = answer
             row.calls += 1
             if wrong := what_is_wrong(chunk, self._config.space):
                 self._end(slot, row, error=wrong)
             else:
-                self._play(slot, row, player.take(np.asarray(chunk, np.float32), row.rest))
+                assert row.player is not None
+                self._play(slot, row, row.player.take(np.asarray(chunk, np.float32), row.rest))
+
+    def _answers(self, policy: FixedBatch, rows: Sequence[_Running]) -> list[tuple[np.ndarray, Any] | NotChunksError]:
+        """Chunk and state of every row. Who spoils a call for all must not: each is then asked alone."""
+        observations = [row.observation for row in rows if row.observation is not None]
+        settled = [row.player.settled() for row in rows if row.player is not None]
+        alone = lambda: [answer for row in rows for answer in self._answers(policy, [row])]
+        try:
+            chunks, states = policy.act(observations, [row.state for row in rows], settled)
+        except NotChunksError as error:
+            return [error] if len(rows) == 1 else alone()
+        if len(rows) > 1 and self._config.space is not None and chunks.shape[2] != self._config.space.dim:
+            return alone()
+        return list(zip(chunks, states))
 
     def _play(self, slot: int, row: _Running, actions: np.ndarray) -> None:
         left = self._config.max_steps - len(row.actions)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 CONFIDENCE = 0.95
+FEWEST = 6  # pairs that differ, all in one direction, below which McNemar's exact test never shows it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +203,15 @@ def episodes_needed(first: float, second: float, *, power: float = 0.8, confiden
 
 
 def pairs_needed(gains: np.ndarray, *, power: float = 0.8, confidence: float = CONFIDENCE) -> int:
-    """Common starts after which two policies that differ as these gains float[n] do are told apart with `power`."""
-    mean, spread = float(gains.mean()), float(gains.std())
+    """Common starts after which two policies that differ as these gains float[n] do are told apart with `power`.
+
+    For gains that spread as these and two of the widest kind do: a few equal gains do not tell that all are.
+    """
+    mean, widest = float(gains.mean()), max(1.0, float(np.abs(gains).max()))
     if mean == 0.0:
         return 0
-    return max(1, math.ceil((_sureness(power, confidence) * spread / mean) ** 2))
+    spread = float(np.std([*gains, widest, -widest]))
+    return max(FEWEST, math.ceil((_sureness(power, confidence) * spread / mean) ** 2))
 
 
 def pairs_for_margin(gains: Sequence[float], margin: float, *, most: int = 1_000_000) -> int:

@@ -161,7 +161,9 @@ def seconds_per_call(subject: Subject, *, count: int = 9) -> float:
 
 def perform(config: EvalConfig[Any], subject: Subject, plan: Plan, say: Say) -> Done:
     """Run what is missing of a plan, in the folder that it has."""
-    folder = config.out / f"{subject.name}-{plan.name}" if config.out else folder_of(run_folder(subject.path), plan)
+    folder = folder_of(run_folder(subject.path), plan)
+    if config.out:
+        folder = config.out / f"{subject.name}-{folder.name}"
     share = Share.parse(config.shard)
     with one_thread():
         return run_plan(plan, subject.policy, folder, share=share, retry_errors=config.retry_errors, say=say)
