@@ -20,6 +20,7 @@ from volition.studies.plan_command import RETURNING
 from volition.studies.planning import MARGIN, MENU, chosen, fit, in_four_bits, parse_bytes, plan
 from volition.training.freeze import TrainableConfig
 from volition.training.lora import LoRAConfig
+from volition.training.recompute import RecomputeConfig
 from volition.training.train import LoopConfig
 
 EXPERIMENT = Experiment(
@@ -93,7 +94,7 @@ def test_a_step_with_large_weights_is_foreseen() -> None:
     [(7301 / MARGIN, 8, 1), (7200 / MARGIN, 4, 2), (3801 / MARGIN, 1, 8), (3000, 0, 8)],
 )
 def test_the_largest_part_that_fits_is_taken(budget: float, part: int, accumulate: int) -> None:
-    found = fit(MENU[0], FOOTPRINT, batch_size=8, budget=budget, base=0.0)
+    found = fit(MENU[0], FOOTPRINT, EXPERIMENT, budget=budget, base=0.0)
     assert (found.part, found.accumulate) == (part, accumulate)
     if part:
         assert found.peak_bytes <= MARGIN * budget
@@ -114,12 +115,29 @@ def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
     assert [one.settings for one in plans] == list(MENU)
     best = chosen(plans)
     assert best is not None
-    assert (best.settings, best.flags) == (MENU[0], [])
+    assert (best.settings, best.flags) == (MENU[0], ())
     by_name = {one.settings.name: one.footprint for one in plans}
     assert by_name["LoRA"].trained < 0.6 * by_name["all weights"].trained
     added = {name: one.moments[-1].window_bytes for name, one in by_name.items()}  # with many windows
     assert added["all weights, all layers recomputed"] < 0.8 * added["all weights"]
     assert chosen([replace(one, part=0) for one in plans]) is None
+
+
+def test_the_flags_are_what_makes_a_recipe_what_was_tried() -> None:
+    train = TrainableConfig(projector=False, lora=LoRAConfig(parts=("vision",), rank=8, quantize=True))
+    loop = replace(EXPERIMENT.loop, accumulate=2, recompute=RecomputeConfig(vision="layers"))
+    recipe = replace(EXPERIMENT, train=train, loop=loop)
+    plain, lora, qlora = (one.apply(recipe) for one in (MENU[0], MENU[3], MENU[5]))
+    assert not plain.train.projector  # what the recipe leaves as it is stays so
+    assert plain.train.lora.parts == ()
+    assert plain.loop.recompute == RecomputeConfig()
+    assert MENU[0].flags(recipe, 1) == (
+        *("--train.lora.parts", "--train.lora.no-quantize", "--loop.recompute.vision", "nothing"),
+        *("--loop.accumulate", "1"),
+    )
+    assert (lora.train.lora.parts, lora.train.lora.rank) == (("vision",), 8)
+    assert MENU[5].flags(recipe, 2) == ("--train.no-embeddings", "--loop.recompute.language", "layers")
+    assert qlora.loop.recompute == RecomputeConfig(vision="layers", language="layers")
 
 
 @pytest.mark.parametrize(("text", "size"), [("24GB", 24e9), ("16 GiB", 16 * 2**30), ("900mb", 9e8), ("1.5G", 1.5e9)])
@@ -148,7 +166,9 @@ def test_the_command_says_what_to_type(tmp_path: Path, capsys: Any) -> None:
     flags = (*flags, "--backbone.weights", "", "--head.hidden", 16, "--data.path", "nowhere", "--loop.batch-size", 4)
     assert volition("plan", "smoke", "--gpu", "8GB", "--json", tmp_path / "plan.json", *flags) == 0
     said = capsys.readouterr().out
-    assert "volition train smoke --device cuda" in said
+    assert said.splitlines()[-1].startswith("volition train smoke --backbone.width 32 ")
+    assert "--backbone.weights '' --head.hidden 16" in said
+    assert said.splitlines()[-1].endswith("--loop.batch-size 4 --device cuda")
     assert json.loads((tmp_path / "plan.json").read_text())["chosen"] == "all weights"
     assert volition("plan", "smoke", "--gpu", "610MB", *flags) == 1
     assert "nothing fits into 610MB" in capsys.readouterr().out
@@ -156,11 +176,14 @@ def test_the_command_says_what_to_type(tmp_path: Path, capsys: Any) -> None:
     assert "--gpu 24GB, or --cpu 16GB" in capsys.readouterr().err
 
 
-def test_on_a_cpu_the_command_has_free_memory_returned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    found = [fit(MENU[2], FOOTPRINT, batch_size=4, budget=1e9, base=0.0)]
+def test_on_a_cpu_the_command_has_free_memory_returned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    found = [fit(MENU[2], FOOTPRINT, EXPERIMENT, budget=1e9, base=0.0)]
     monkeypatch.setattr("volition.studies.plan_command.plan", lambda *asked, **how: (found, "noise"))
-    assert volition("plan", "smoke", "--cpu", "8GB") == 0
+    assert volition("plan", "smoke", "--cpu=8GB", "--loop.batch-size", "8", "--json", tmp_path / "plan.json") == 0
+    recomputed = "--loop.recompute.vision layers --loop.recompute.language layers"
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"{RETURNING}volition train smoke --loop.recompute.vision layers --loop.recompute.language layers"
+    assert last == f"{RETURNING}volition train smoke --loop.batch-size 8 {recomputed}"
     assert volition("plan", "smoke", "--gpu", "8GB") == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("volition train")

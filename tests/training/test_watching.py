@@ -40,6 +40,18 @@ def test_a_line_says_what_was_learned_and_what_it_cost(episodes, tmp_path: Path)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50  # squares, points, words
 
 
+def test_operations_of_a_step_are_those_of_all_its_parts(episodes, tmp_path: Path) -> None:
+    """The step that is counted does not count: counting takes longer than computing."""
+    shares = {}
+    for parts in (1, 2):
+        loop = replace(EXPERIMENT.loop, num_steps=2, log_every=1, save_every=2, count_flops=True, accumulate=parts)
+        run_training_on(replace(EXPERIMENT, loop=loop), episodes, SPEC, tmp_path / f"{parts}")
+        first, line = read_metrics(tmp_path / f"{parts}" / "metrics.jsonl")
+        assert "flops_per_second" not in first
+        shares[parts] = line["flops_per_second"] * line["step_seconds"]
+    assert shares[2] == pytest.approx(shares[1], rel=0.05)
+
+
 def test_a_spike_keeps_its_batch(episodes, tmp_path: Path) -> None:
     """From step 17 on there are enough losses to compare with; any loss is above a tiny factor of them."""
     loop = replace(EXPERIMENT.loop, num_steps=18, log_every=2, save_every=18, spike_factor=1e-6)

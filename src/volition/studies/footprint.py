@@ -158,9 +158,9 @@ def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windo
         experiment.loop, batch_size=windows, accumulate=1, log_every=1, save_every=1, num_steps=3 + TIMED, compile=False
     )
     here = replace(experiment, loop=loop)
-    trainer = Trainer.create(policy, loop)
     draw = batches(here, policy, episodes)
     with LiveMemory() as live:
+        trainer = Trainer.create(policy, loop)  # with the moving average, where there is one
         next(train(trainer, draw, replace(loop, num_steps=1)))
         kept = live.now
         live.history.clear()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -68,14 +69,24 @@ def execute(name: str, flags: Sequence[str]) -> list[Plan]:
         said = f"nothing fits into {command.gpu or command.cpu}: the least is {small.peak_bytes / 1e9:.2f} GB"
     else:
         before, device = ("", " --device cuda") if command.gpu else (RETURNING, "")
-        said = before + " ".join([f"volition train {name}", *best.flags]) + device
+        said = before + shlex.join(["volition", "train", name, *of_the_recipe(flags), *best.flags]) + device
         if before:
             console.print(RETURNED, highlight=False, markup=False)
-    console.print(said, highlight=False, markup=False)
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
     write(
         command.json, {"tried_on": source, "chosen": best and best.settings.name, "plans": [p.to_json() for p in found]}
     )
     return found
+
+
+def of_the_recipe(flags: Sequence[str]) -> Iterator[str]:
+    """Without what is this command's own: the rest belongs to the recipe that was tried."""
+    mine = iter(flags)
+    for flag in mine:
+        if flag in ("--gpu", "--cpu", "--json"):
+            next(mine)
+        elif flag.partition("=")[0] not in ("--gpu", "--cpu", "--json"):
+            yield flag
 
 
 def table(found: Sequence[Plan], source: str, budget: str) -> Table:

@@ -17,7 +17,6 @@ from volition.contract import RobotSpec
 from volition.records import Episode
 from volition.studies.audit import data_of
 from volition.studies.footprint import Footprint, measure
-from volition.training.freeze import TrainableConfig
 from volition.training.meter import process_bytes
 from volition.training.recompute import RecomputeConfig
 
@@ -38,24 +37,29 @@ class Settings:
     recompute: RecomputeConfig = field(default_factory=RecomputeConfig)
 
     def apply(self, experiment: Experiment) -> Experiment:
-        loop = replace(experiment.loop, recompute=self.recompute)
+        """As it is tried: not in four bits, which is reckoned afterwards."""
         train = experiment.train
-        if self.lora:
-            parts = train.lora.parts or ("backbone",)
-            train = replace(TrainableConfig(), embeddings=False, lora=replace(train.lora, parts=parts))
-        return replace(experiment, loop=loop, train=train)
+        parts = (train.lora.parts or ("backbone",)) if self.lora else ()
+        lora = replace(train.lora, parts=parts, quantize=False)
+        train = replace(train, lora=lora, embeddings=train.embeddings and not self.lora)
+        return replace(experiment, train=train, loop=replace(experiment.loop, recompute=self.recompute, accumulate=1))
 
-    @property
-    def flags(self) -> list[str]:
+    def flags(self, experiment: Experiment, accumulate: int) -> tuple[str, ...]:
+        """What a recipe has to be told to become these settings, with its batch in so many parts."""
+        before, after = experiment, self.apply(experiment)
         found = []
-        if self.lora:
-            found += ["--train.lora.parts", "backbone", "--train.no-embeddings"]
-        if self.quantize:
-            found += ["--train.lora.quantize"]
+        if after.train.lora.parts != before.train.lora.parts:
+            found += ["--train.lora.parts", *after.train.lora.parts]
+        if after.train.embeddings != before.train.embeddings:
+            found += ["--train.no-embeddings"]
+        if self.quantize != before.train.lora.quantize:
+            found += ["--train.lora.quantize" if self.quantize else "--train.lora.no-quantize"]
         for tower in ("vision", "language"):
-            if (what := getattr(self.recompute, tower)) != "nothing":
+            if (what := getattr(self.recompute, tower)) != getattr(before.loop.recompute, tower):
                 found += [f"--loop.recompute.{tower}", what]
-        return found
+        if accumulate != before.loop.accumulate:
+            found += ["--loop.accumulate", str(accumulate)]
+        return tuple(found)
 
 
 LAYERS = RecomputeConfig(vision="layers", language="layers")
@@ -80,17 +84,13 @@ class Plan:
     accumulate: int
     peak_bytes: float  # predicted, with what the device needs besides
     seconds: float  # of a step of the whole batch, on this machine
-
-    @property
-    def flags(self) -> list[str]:
-        more = ["--loop.accumulate", str(self.accumulate)] if self.accumulate > 1 else []
-        return [*self.settings.flags, *more]
+    flags: tuple[str, ...]  # what the recipe has to be told
 
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.settings.name,
             "fits": self.part > 0,
-            "flags": self.flags,
+            "flags": list(self.flags),
             "part": self.part,
             "accumulate": self.accumulate,
             "peak_bytes": self.peak_bytes,
@@ -108,24 +108,30 @@ def plan(
     found = []
     for number, (settings, footprint) in enumerate(_footprints(experiment, episodes, robot, say)):
         say("plan", number / len(MENU), settings.name)
-        found.append(fit(settings, footprint, experiment.loop.batch_size, budget, base))
+        found.append(fit(settings, footprint, experiment, budget=budget, base=base))
     say("plan", 1.0, "done")
     return found, source
 
 
-def fit(settings: Settings, footprint: Footprint, batch_size: int, budget: float, base: float) -> Plan:
+def fit(settings: Settings, footprint: Footprint, experiment: Experiment, *, budget: float, base: float) -> Plan:
     """The batch in as few equal parts as go into `budget` bytes, `base` of which are taken already."""
-    divisors = [parts for parts in range(1, batch_size + 1) if batch_size % parts == 0]
-    for parts in divisors:
-        peak = base + footprint.bytes_of(batch_size // parts)
-        if peak <= MARGIN * budget:
-            return _plan(settings, footprint, batch_size // parts, parts, peak)
-    return replace(_plan(settings, footprint, 1, batch_size, base + footprint.bytes_of(1)), part=0)
+    batch_size = experiment.loop.batch_size
 
+    def in_parts(parts: int) -> Plan:
+        part = batch_size // parts
+        return Plan(
+            settings=settings,
+            footprint=footprint,
+            part=part,
+            accumulate=parts,
+            peak_bytes=base + footprint.bytes_of(part),
+            seconds=footprint.seconds_of(part, parts),
+            flags=settings.flags(experiment, parts),
+        )
 
-def _plan(settings: Settings, footprint: Footprint, part: int, parts: int, peak: float) -> Plan:
-    seconds = footprint.seconds_of(part, parts)
-    return Plan(settings=settings, footprint=footprint, part=part, accumulate=parts, peak_bytes=peak, seconds=seconds)
+    tried = (in_parts(parts) for parts in range(1, batch_size + 1) if batch_size % parts == 0)
+    fitting = next((plan for plan in tried if plan.peak_bytes <= MARGIN * budget), None)
+    return fitting or replace(in_parts(batch_size), part=0)
 
 
 def chosen(plans: Sequence[Plan]) -> Plan | None:

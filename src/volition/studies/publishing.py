@@ -142,13 +142,14 @@ def _kind(config: Any) -> str:
 def _numbers(run: Path) -> Sequence[str]:
     """From the run's metrics and evaluations; plainly nothing where there are none."""
     found = []
-    for path in sorted((run / "eval").glob("*.json")) if (run / "eval").is_dir() else []:
+    for path in sorted([*(run / "eval").glob("*.json"), *(run / "eval").glob("*/score.json")]):
         score = read_json(path)
         if "success_rate" in score:
             low, high = score["success_interval"]
             count = score["num_episodes"]
             rate = score["success_rate"]
-            found.append(f"- {path.stem}: {rate:.0%} ({low:.0%} to {high:.0%}, {count} episodes, closed-loop)")
+            name = path.parent.name if path.name == "score.json" else path.stem
+            found.append(f"- {name}: {rate:.0%} ({low:.0%} to {high:.0%}, {count} episodes, closed-loop)")
     lines = read_metrics(run / "metrics.jsonl")
     last = next((line for line in reversed(lines) if "validation_loss" in line), lines[-1] if lines else {})
     wanted = [name for name in last if name == "loss" or name.startswith("validation_")]

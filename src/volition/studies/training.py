@@ -149,6 +149,11 @@ def _prepare(
         require_same_recipe(json.loads((existing[-1] / "config.json").read_text()), documents["config.json"], run)
         require_same_data(checkpoints.read_state(existing[-1]), data_hashes, run)
         checkpoints.restore(trainer, existing[-1])
+        if trainer.step > loop.num_steps:
+            raise ValueError(
+                f"{run} has done {trainer.step} steps already, and loop.num_steps is {loop.num_steps}: ask for more to "
+                "go on, or begin another run"
+            )
     ranks.barrier()  # nobody writes before all have read
     if ranks.first:
         for name, document in documents.items():

@@ -58,6 +58,8 @@ def make_variants(
     names = [name for name, _ in axes]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"each field can be varied once, and {sorted(twice)} are named again")
+    if again := [f"{name}={text}" for name, texts in axes for text in set(texts) if texts.count(text) > 1]:
+        raise ValueError(f"each value can be taken once, and {', '.join(sorted(again))} is named again")
     found = []
     choices = [[(name, text) for text in texts] for name, texts in axes]
     for (row, base), values in itertools.product(rows.items(), itertools.product(*choices)):

@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from volition.backbones import Backbone
 from volition.policy import Policy
-from volition.training.parts import decoder_layers
+from volition.training.parts import decoder_layers, is_adapter
 from volition.training.ranks import Ranks
 
 _STYLES: dict[str, type[ParallelStyle]] = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel}
@@ -103,6 +103,11 @@ def split_matrices(backbone: Backbone, ranks: Ranks, degree: int) -> None:
         heads = getattr(text, name, None)
         if heads and heads % degree:
             raise ValueError(f"loop.distributed.tensor={degree} must divide the model's {name}={heads}")
+    if any(is_adapter(name) for name, _ in backbone.named_parameters()):
+        raise ValueError(
+            "loop.distributed.tensor shares plain linear layers, and train.lora has put adapters around them: leave "
+            "one of the two out"
+        )
     for layer in layers:
         chosen = {
             name: style()

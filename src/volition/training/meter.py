@@ -29,19 +29,21 @@ class Meter:
         """count: the operations of the first step, by which the others are measured."""
         self._ranks, self._batch_size, self._count = ranks, batch_size, count
         self._flops = self._peak = 0.0
+        self._uncounted = 0  # steps of this line that took their time for being counted
         self._begin()
 
     @contextmanager
-    def counting(self, backbone: Backbone) -> Iterator[None]:
-        """Around the forward and backward passes of a step. What is computed twice counts twice."""
-        if not self._count or self._flops:
+    def counting(self, backbone: Backbone, *, last: bool) -> Iterator[None]:
+        """Around the forward and backward passes of each part of a step. What is computed twice counts twice."""
+        if not self._count or self._peak:
             yield
             return
         with FlopCounterMode(display=False) as counter:
             yield
-        self._flops = float(counter.get_total_flops())
-        self._peak = peak_flops(backbone.device, backbone.autocast or torch.float32)
-        self._started = time.perf_counter()  # counting took its time
+        self._flops += float(counter.get_total_flops())  # of a part of the step
+        if last:
+            self._peak = peak_flops(backbone.device, backbone.autocast or torch.float32)
+            self._uncounted = 1
 
     def _begin(self) -> None:
         self._losses: list[Tensor] = []
@@ -56,6 +58,8 @@ class Meter:
         for name in parts[0].metrics:
             self._latest[name] = torch.stack([part.metrics[name] for part in parts]).sum()
         self._waited += waited
+        if len(self._losses) == self._uncounted:
+            self._started, self._waited = time.perf_counter(), 0.0
         self._spikes, self._skipped = self._spikes + spike, self._skipped + skipped
 
     def line(self, step: int, lr_scale: float, norms: dict[str, Tensor]) -> dict[str, float]:
@@ -63,19 +67,18 @@ class Meter:
         names = list(self._latest)
         own = torch.stack([torch.stack(self._losses).mean(), *(self._latest[name].float() for name in names)])
         values = dict(zip(["loss", *names], self._ranks.mean(own).tolist()))
-        seconds, count = time.perf_counter() - self._started, len(self._losses)
-        speed = {
-            "samples_per_second": count * self._batch_size / seconds,
-            "data_wait_seconds": self._waited,
-            "data_wait_share_of_seconds": self._waited / seconds,
-            "step_seconds": seconds / count,
-            "memory_bytes": memory_bytes(own.device),
-        }
-        if self._flops:
+        seconds, count = time.perf_counter() - self._started, len(self._losses) - self._uncounted
+        speed: dict[str, float] = {"memory_bytes": memory_bytes(own.device)}
+        if count:
+            speed |= {
+                "samples_per_second": count * self._batch_size / seconds,
+                "data_wait_seconds": self._waited,
+                "data_wait_share_of_seconds": self._waited / seconds,
+                "step_seconds": seconds / count,
+            }
+        if count and self._flops:
             done = self._flops * count / seconds
-            speed |= {"flops_per_second": done}
-            if self._peak:
-                speed |= {"share_of_peak_flops_per_second": done / self._peak}
+            speed |= {"flops_per_second": done, "share_of_peak_flops_per_second": done / self._peak}
         line = {
             "step": step,
             **values,
@@ -85,6 +88,7 @@ class Meter:
             **({"skipped_steps": self._skipped} if self._skipped else {}),
             **speed,
         }
+        self._uncounted = 0
         self._begin()
         return line
 

@@ -119,7 +119,7 @@ def train(
             images = config.augmentation(batch.images, torch.Generator().manual_seed(seed), place)
             # A head that draws noise draws the same at this step whether the run was interrupted before or not.
             torch.manual_seed(seed + (place[0] << 40))
-            with meter.counting(policy.backbone), summing(trainer.model, last=i == last):
+            with meter.counting(policy.backbone, last=i == last), summing(trainer.model, last=i == last):
                 loss = trainer.model(batch.with_images(images).to(device), target.to(device))
                 losses.append(loss if share is None else loss.shared(share))
                 (losses[-1].total * trainer.scale.factor).backward()
@@ -140,7 +140,7 @@ def train(
         trainer.step = step
         spike = trainer.spikes.is_one(ranks.mean(torch.stack(totals).sum()).item())
         if spike:
-            odd(step, *parts[0])
+            odd(step, *parts[int(torch.stack(totals).argmax())])
         meter.add(losses, waited=waited, spike=spike, skipped=not taken)
         if logged:
             yield meter.line(step, lr_scale, norms)
