@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from tests.evaluation.worlds import Lazy, RestlessConfig, Seeker, WatchedConfig
-from tests.toy import SPEC, Toy, ToyConfig
+from tests.toy import SPEC, TASKS, Toy, ToyConfig
 from volition.config import Contract, DataConfig, Experiment, WindowConfig
 from volition.data.transforms import BlackOut, Chain, Deafen
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.evaluation.rollout import RolloutConfig, evaluate
+from volition.evaluation.suite import task_trials
 from volition.records import Start
 from volition.studies import eval_subject, probing
 from volition.studies.eval_config import EvalConfig
@@ -46,6 +48,7 @@ def quiet(phase: str, share: float, text: str) -> None:
 
 
 def test_a_policy_that_looks_and_listens(config: Config) -> None:
+    config = replace(config, starts=12)
     found = probing.probe(config, subject(Seeker(horizon=6), Path("seeker")), config.environment, quiet)
     rows = {row["name"]: row for row in found["rows"]}
     assert list(rows) == [
@@ -69,6 +72,17 @@ def test_a_policy_that_looks_and_listens(config: Config) -> None:
     assert "it uses the base camera: -100 points without" in html
     assert html.count('class="row') == 1 + len(rows) + 1  # the scale, the rows, a task that proves nothing
     assert "reach_blue needs no listening" in text
+
+
+def test_with_one_camera_its_blackness_stands_for_the_blind_twin() -> None:
+    trials = task_trials(TASKS, num_starts=2, first_seed=0)
+    solved = evaluate(Seeker(horizon=1), ToyConfig(), trials, RolloutConfig(num_workers=0, slots_per_worker=4, batch=4))
+    found = list(probing.prove_nothing({"undisturbed": solved, "base camera black": solved}))
+    assert [(row["task"], row["needs_no"], row["shown_by"]) for row in found] == [
+        (task, "seeing", "base camera black") for task in TASKS
+    ]
+    two = {"left camera black": solved, "right camera black": solved}
+    assert not list(probing.prove_nothing(two)), "the other eye was open"
 
 
 def test_twins_are_rows_and_say_what_proves_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ def swap_trials(
     swapped = []
     for trial in trials:
         own = trial.commands[0]
-        others = [task for task in used if task in feasible(trial.start) and task != own.task]
+        possible = feasible(trial.start)
+        others = [task for task in used if task in possible and task != own.task]
         if others:
             least = min(used[task] for task in others)
             told = str(rng.choice([task for task in others if used[task] == least]))

@@ -102,6 +102,9 @@ def _measured(row: Mapping[str, Any]) -> str:
 
 
 def _against(found: Mapping[str, Any]) -> Iterator[str]:
+    if "error" in found:
+        yield f"Against {found['checkpoint']}: no start was judged for both: {found['error'].strip().splitlines()[-1]}"
+        return
     low, high = found["interval"]
     gain = f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
     yield f"Against {found['checkpoint']}: {gain}, p = {found['p_value']:.2g}"

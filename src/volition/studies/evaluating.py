@@ -52,7 +52,7 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
         ran = [perform(config, subject, mine[key], say) for subject, mine in zip(subjects, found)]
         document = document_of(ran[0])
         if len(ran) == 2 and all(done.complete for done in ran):
-            document["against"] = {"checkpoint": str(config.against), **difference(ran[0], ran[1])}
+            document["against"] = {"checkpoint": str(config.against), **_difference(ran[0], ran[1])}
         if ran[0].complete:
             document["harness_file"] = str(write_harness_file(ran[0]))
         if config.report and ran[0].complete:
@@ -60,6 +60,14 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
             document["report"] = str(_report(config, subjects[0], found[0][key], ran[0], document))
         score |= {key: document} if key else document
     return score
+
+
+def _difference(first: Done, second: Done) -> dict[str, Any]:
+    """Or why there is none: the first one's own figures are not lost with it."""
+    pairs = list(zip(first.ordered, second.ordered))
+    if all(one.error or other.error for one, other in pairs):
+        return {"error": next(error for one, other in pairs if (error := one.error or other.error))}
+    return difference(first, second)
 
 
 def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...] = ()) -> dict[str, Any]:

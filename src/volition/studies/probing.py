@@ -18,7 +18,7 @@ from volition.evaluation import perturb
 from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.probes import score_swaps, swap_trials
-from volition.evaluation.statistics import wilson
+from volition.evaluation.statistics import holm, wilson
 from volition.evaluation.suite import compare, outcomes_by_task, score_tasks, task_trials
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Say, run_folder
@@ -82,13 +82,15 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
     disturbed = {UNDISTURBED: plain}
     for one in asked:
         found = results(one.name, subject, one.trials(trials), *one.perturbations)
-        if not one.other_wording or any(x.instruction != y.instruction for x, y in zip(found, plain)):
+        whole = [(x, y) for x, y in zip(found, plain) if not (x.error or y.error)]
+        if not one.other_wording or any(x.instruction != y.instruction for x, y in whole):
             disturbed[one.name] = [replace(result, trial=trial) for result, trial in zip(found, trials)]
     disturbed |= {name: results(name, twin, trials) for name, twin in twins.items()}
     swapped = swap_trials(trials, feasible=env.feasible, tasks=tasks)
     swap = _swap(results("another-command", subject, swapped) if swapped else [])
     uses = {one.name: one.uses for one in asked}
     rows = [_row(name, uses.get(name, ""), found, plain) for name, found in disturbed.items()]
+    _correct(rows)
     table = {
         "rows": rows,
         "swap": swap,
@@ -135,6 +137,13 @@ def _row(name: str, uses: str, results: Sequence[EpisodeResult], plain: Sequence
     return row | {"num_episodes": found.count, "change": compare(results, plain).to_json()}
 
 
+def _correct(rows: Sequence[dict[str, Any]]) -> None:
+    """p-values for their number: among a dozen disturbances that do nothing, one looks as if it did."""
+    compared = [row["change"] for row in rows[1:] if "change" in row]
+    for change, p_value in zip(compared, holm([change["p_value"] for change in compared]), strict=True):
+        change["p_value"] = p_value
+
+
 def _by_task(disturbed: dict[str, list[EpisodeResult]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Task -> row -> its rate."""
     table: dict[str, dict[str, dict[str, Any]]] = {}
@@ -168,7 +177,9 @@ def prove_nothing(disturbed: dict[str, list[EpisodeResult]]) -> Iterator[dict[st
 
     Without a twin, the policy's own episodes with black cameras or without a word stand for it.
     """
-    for sense, names in (("seeing", ("blind twin", "all cameras black")), ("listening", ("deaf twin", "nothing said"))):
+    black = [name for name in disturbed if name.endswith("camera black")]
+    blind = "all cameras black" if "all cameras black" in disturbed else black[0] if len(black) == 1 else ""
+    for sense, names in (("seeing", ("blind twin", blind)), ("listening", ("deaf twin", "nothing said"))):
         name = next((name for name in names if name in disturbed), None)
         for task, outcomes in outcomes_by_task(disturbed[name] if name else []).items():
             rate = wilson(sum(outcomes), len(outcomes))

@@ -51,7 +51,10 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
             row |= {"success_rate": rate.value, "success_interval": list(rate.interval), "num_episodes": rate.count}
             row |= {"change": compare(results, prompt).to_json(), "policy_calls": _calls(results)}
     seconds, hz = seconds_per_call(subject), subject.contract.robot.control_hz
-    path = run_folder(subject.path) / "eval" / f"{plan.name.partition('-starts')[0]}-timing.svg"
+    if not prompt:
+        raise ValueError(f"chunks of this policy can be executed in none of the ways: {rows[0]['left_out']}")
+    folder = config.out or run_folder(subject.path) / "eval"
+    path = folder / f"{config.env.rpartition(':')[2]}-timing.svg"
     draw(rows, hz, path)
     return {
         "rows": rows,
