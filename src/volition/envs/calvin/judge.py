@@ -7,10 +7,10 @@ turned by less than 60 degrees in all cannot have turned by 60 about the vertica
 from __future__ import annotations
 
 import math
+from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from volition.envs.calvin.shims import Theirs
 from volition.envs.calvin.situations import BLOCKS, TASKS
@@ -34,11 +34,17 @@ class Judge:
 
     def done(self, start: dict[str, Any], now: dict[str, Any]) -> frozenset[str]:
         """Every task that has been done between the two moments."""
-        still = [color for color in BLOCKS if not _has_turned(color, start, now)]
-        asked = {task for task in TASKS if not task.startswith(tuple(f"rotate_{color}" for color in still))}
-        return frozenset(self._theirs.get_task_info_for_set(start, now, asked))
+        still = tuple(color for color in BLOCKS if not _has_turned(color, start, now))
+        return frozenset(self._theirs.get_task_info_for_set(start, now, _possible(still)))
+
+
+@cache
+def _possible(still: tuple[str, ...]) -> frozenset[str]:
+    """Tasks that may be done while these blocks have not turned."""
+    turning = tuple(f"rotate_{color}" for color in still)
+    return frozenset(task for task in TASKS if not task.startswith(turning))
 
 
 def _has_turned(color: str, start: dict[str, Any], now: dict[str, Any]) -> bool:
     before, after = (info["scene_info"]["movable_objects"][f"block_{color}"]["current_orn"] for info in (start, now))
-    return abs(float(np.dot(before, after))) < _TURNED
+    return abs(sum(map(mul, before, after))) < _TURNED
