@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volition import geometry
-from volition_client import ActionLayout, Envelope, Hold, SafetyLimits, Watchdog, load_limits
+from volition_client import ActionLayout, Envelope, Hold, SafetyLimits, load_limits
 from volition_client.motion import turn_of
 from volition_client.safety import frame_of
 
@@ -199,40 +198,6 @@ def test_a_trajectory_stops_at_the_wall_that_its_own_steps_lead_to() -> None:
     assert {one.kind for one in found} == {"workspace"}
 
 
-def test_the_watchdog_holds_a_robot_that_nobody_steers_until_somebody_does() -> None:
-    limited = envelope(watchdog_seconds=0.1)
-    sent: list[np.ndarray] = []
-    with Watchdog(limited, sent.append, control_hz=100) as watchdog:
-        for _ in range(20):
-            limited.guard(arm(x=0.5, gripper=1))
-            time.sleep(0.005)
-        steered = len(sent)
-        deadline = time.monotonic() + 20
-        while len(sent) < steered + 3 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert watchdog.holding
-        limited.guard(arm(x=0.5, gripper=1))
-        assert not watchdog.check()
-    assert sent[-1].tolist() == [0, 0, 0, 0, 0, 0, 1]
-    assert limited.counts["watchdog"] == len(sent)
-
-
-def test_a_loop_that_ends_leaves_the_robot_held() -> None:
-    """The last command of a base that is steered by velocities is otherwise its last for good."""
-    limits = SafetyLimits(Hold((0.0, 0.0)), watchdog_seconds=60)
-    limited = Envelope(BASE, limits, control_hz=HZ)
-    sent: list[np.ndarray] = []
-
-    def loop() -> None:
-        with Watchdog(limited, sent.append, control_hz=100):
-            sent.append(limited.guard(np.array([0.5, 0.0])).action)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        loop()
-    assert [action.tolist() for action in sent] == [[0.5, 0.0], [0.0, 0.0]]
-
-
 def test_a_pose_that_is_no_number_holds() -> None:
     limited = envelope(low=(0, -1, 0, None, None, None))
     limited.guard(arm(x=0.5, gripper=1), pose=(0.5, 0, 0.5))
@@ -268,21 +233,6 @@ def test_axes_that_nobody_told_bound_no_workspace() -> None:
         Envelope(tool, SafetyLimits(hold, low=(0, None, None, None, None, None)), control_hz=HZ)
     frames = [frame_of(*asked) for asked in (("world", "xyz"), ("base", ["x", "rz"]), ("base", "xyz"), ("tcp", "x"))]
     assert frames == ["world", "body", "other", "other"]
-
-
-def test_a_watchdog_whose_robot_does_not_listen_says_so_and_lives() -> None:
-    limited = envelope(watchdog_seconds=0.01)
-    limited.guard(arm(gripper=1))
-
-    def send(action: np.ndarray) -> None:
-        raise OSError("the bus is off")
-
-    with Watchdog(limited, send, control_hz=200) as watchdog:
-        deadline = time.monotonic() + 20
-        while limited.counts["watchdog"] < 3 and time.monotonic() < deadline:
-            time.sleep(0.005)
-    assert limited.counts["watchdog"] >= 3
-    assert isinstance(watchdog.failure, OSError)
 
 
 def test_limits_come_from_the_robots_own_file_and_the_hold_has_no_default(tmp_path: Path) -> None:

@@ -55,6 +55,28 @@ class FixedBatch:
         return chunks[:rows], after[:rows]
 
 
+def answers(
+    policy: FixedBatch,
+    observations: Sequence[Observation],
+    states: Sequence[Any],
+    settled: Sequence[Settled | None],
+    space: ActionSpace | None,
+) -> list[tuple[np.ndarray, Any] | NotChunksError]:
+    """Chunk and state of every row. A row that spoils a call for all must not: each is then asked alone."""
+
+    def alone() -> list[tuple[np.ndarray, Any] | NotChunksError]:
+        rows = zip(observations, states, settled, strict=True)
+        return [answer for one, state, known in rows for answer in answers(policy, [one], [state], [known], space)]
+
+    try:
+        chunks, after = policy.act(observations, states, settled)
+    except NotChunksError as error:
+        return [error] if len(states) == 1 else alone()
+    if len(states) > 1 and space is not None and chunks.shape[2] != space.dim:
+        return alone()
+    return list(zip(chunks, after))
+
+
 def rows_are_independent(actor: Actor, observations: Sequence[Observation], size: int) -> bool:
     """Whether rows answer the same, to the bit, at other places, beside other neighbours, and alone.
 

@@ -25,6 +25,7 @@ from volition.contract import ActionSpace
 from volition.evaluation.batching import (
     FixedBatch,
     NotChunksError,
+    answers,
     rows_are_independent,
     sizes_alike,
     what_is_wrong,
@@ -274,7 +275,10 @@ class _Rollout:
     def _ask(self, policy: FixedBatch) -> None:
         slots = [self._ready.popleft() for _ in range(min(policy.size, len(self._ready)))]
         rows = [self._running[slot] for slot in slots]
-        for slot, row, answer in zip(slots, rows, self._answers(policy, rows)):
+        observations = [row.observation for row in rows if row.observation is not None]
+        settled = [row.player.settled() for row in rows if row.player is not None]
+        found = answers(policy, observations, [row.state for row in rows], settled, self._config.space)
+        for slot, row, answer in zip(slots, rows, found):
             if isinstance(answer, NotChunksError):
                 self._end(slot, row, error=str(answer))
                 continue
@@ -285,19 +289,6 @@ class _Rollout:
             else:
                 assert row.player is not None
                 self._play(slot, row, row.player.take(np.asarray(chunk, np.float32), row.rest))
-
-    def _answers(self, policy: FixedBatch, rows: Sequence[_Running]) -> list[tuple[np.ndarray, Any] | NotChunksError]:
-        """Chunk and state of every row. Who spoils a call for all must not: each is then asked alone."""
-        observations = [row.observation for row in rows if row.observation is not None]
-        settled = [row.player.settled() for row in rows if row.player is not None]
-        alone = lambda: [answer for row in rows for answer in self._answers(policy, [row])]
-        try:
-            chunks, states = policy.act(observations, [row.state for row in rows], settled)
-        except NotChunksError as error:
-            return [error] if len(rows) == 1 else alone()
-        if len(rows) > 1 and self._config.space is not None and chunks.shape[2] != self._config.space.dim:
-            return alone()
-        return list(zip(chunks, states))
 
     def _play(self, slot: int, row: _Running, actions: np.ndarray) -> None:
         left = self._config.max_steps - len(row.actions)

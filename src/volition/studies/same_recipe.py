@@ -72,3 +72,12 @@ def require_same_data(state: dict[str, Any], hashes: Sequence[str], run: Path) -
             f"{run} must go on with the data that it began with, and what lies at {', '.join(names)} was changed "
             "since: put it back, or begin another run"
         )
+
+
+def require_ahead(done: int, num_steps: int, run: Path) -> None:
+    """ValueError where a run has gone further than it is to go."""
+    if done > num_steps:
+        raise ValueError(
+            f"{run} has done {done} steps already, and loop.num_steps is {num_steps}: ask for more to go on, or begin "
+            "another run"
+        )

@@ -32,7 +32,7 @@ from volition.policy import Policy
 from volition.records import Episode
 from volition.studies.first_batch import draw_first_batch
 from volition.studies.kept_batches import keep_batch
-from volition.studies.same_recipe import require_same_data, require_same_recipe
+from volition.studies.same_recipe import require_ahead, require_same_data, require_same_recipe
 from volition.studies.validation import Validation
 from volition.training import checkpoint as checkpoints
 from volition.training.device import usable_device
@@ -149,11 +149,7 @@ def _prepare(
         require_same_recipe(json.loads((existing[-1] / "config.json").read_text()), documents["config.json"], run)
         require_same_data(checkpoints.read_state(existing[-1]), data_hashes, run)
         checkpoints.restore(trainer, existing[-1])
-        if trainer.step > loop.num_steps:
-            raise ValueError(
-                f"{run} has done {trainer.step} steps already, and loop.num_steps is {loop.num_steps}: ask for more to "
-                "go on, or begin another run"
-            )
+        require_ahead(trainer.step, loop.num_steps, run)
     ranks.barrier()  # nobody writes before all have read
     if ranks.first:
         for name, document in documents.items():

@@ -1,0 +1,60 @@
+"""The watchdog: a robot that nobody steers is held."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from tests.client.test_envelope import BASE, HZ, arm, envelope
+from volition_client import Envelope, Hold, SafetyLimits, Watchdog
+
+
+def test_the_watchdog_holds_a_robot_that_nobody_steers_until_somebody_does() -> None:
+    limited = envelope(watchdog_seconds=0.1)
+    sent: list[np.ndarray] = []
+    with Watchdog(limited, sent.append, control_hz=100) as watchdog:
+        for _ in range(20):
+            limited.guard(arm(x=0.5, gripper=1))
+            time.sleep(0.005)
+        steered = len(sent)
+        deadline = time.monotonic() + 20
+        while len(sent) < steered + 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert watchdog.holding
+        limited.guard(arm(x=0.5, gripper=1))
+        assert not watchdog.check()
+    assert sent[-1].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    assert limited.counts["watchdog"] == len(sent)
+
+
+def test_a_loop_that_ends_leaves_the_robot_held() -> None:
+    """The last command of a base that is steered by velocities is otherwise its last for good."""
+    limits = SafetyLimits(Hold((0.0, 0.0)), watchdog_seconds=60)
+    limited = Envelope(BASE, limits, control_hz=HZ)
+    sent: list[np.ndarray] = []
+
+    def loop() -> None:
+        with Watchdog(limited, sent.append, control_hz=100):
+            sent.append(limited.guard(np.array([0.5, 0.0])).action)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop()
+    assert [action.tolist() for action in sent] == [[0.5, 0.0], [0.0, 0.0]]
+
+
+def test_a_watchdog_whose_robot_does_not_listen_says_so_and_lives() -> None:
+    limited = envelope(watchdog_seconds=0.01)
+    limited.guard(arm(gripper=1))
+
+    def send(action: np.ndarray) -> None:
+        raise OSError("the bus is off")
+
+    with Watchdog(limited, send, control_hz=200) as watchdog:
+        deadline = time.monotonic() + 20
+        while limited.counts["watchdog"] < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert limited.counts["watchdog"] >= 3
+    assert isinstance(watchdog.failure, OSError)
