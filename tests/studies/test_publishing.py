@@ -1,12 +1,14 @@
 """A policy as one folder: it acts as the run's does, and its card says what it is for."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.test_cli import volition
 from tests.toy import SPEC, WORDINGS, Toy
 from tests.training.test_train import EXPERIMENT, Recorded
 from volition.records import Start
@@ -23,7 +25,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_training_on(experiment, episodes, SPEC, folder)
     (folder / "eval").mkdir()
     score = {"success_rate": 0.75, "success_interval": [0.6, 0.9], "num_episodes": 20}
-    (folder / "eval" / "toy.json").write_text(json.dumps(score))
+    (folder / "eval" / "toy.json").write_text(json.dumps(score))  # as the demo leaves it
+    words = ("--env", "tests.toy:ToyConfig", "--starts", "1", "--max-steps", "3", "--workers", "0", "--films", "0")
+    assert volition("eval", folder, *words) == 0
     return folder
 
 
@@ -50,6 +54,7 @@ def test_the_card_says_what_it_is_for_and_how_well_it_does(run: Path, tmp_path: 
     ):
         assert text in card
     assert "toy: 75% (60% to 90%, 20 episodes, closed-loop)" in card
+    assert re.search(r"\n- ToyConfig-starts-1-\w+: 0% \(0% to \d+%, 2 episodes, closed-loop\)", card)
     assert "validation loss" in card
 
 

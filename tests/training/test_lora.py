@@ -22,6 +22,7 @@ from volition.policy import Policy
 from volition.records import Start
 from volition.studies.training import load_policy, run_training_on
 from volition.training import checkpoint as checkpoints
+from volition.training.distributed import split_matrices
 from volition.training.freeze import TrainableConfig, make_trainable
 from volition.training.guard import Spikes
 from volition.training.lora import LoRAConfig, add_lora, merge_lora
@@ -217,3 +218,9 @@ def test_a_missing_package_is_named_with_its_extra(package: str, extra: str, mon
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"needs {package}: pip install 'volition\[{extra}\]'"):
         make_trainable(make_policy("llava"), TrainableConfig(lora=replace(LORA, quantize=True)))
+
+
+def test_matrices_with_adapters_are_not_shared_out() -> None:
+    policy = adapted("paligemma")
+    with pytest.raises(ValueError, match="leave one of the two out"):
+        split_matrices(policy.backbone, Ranks(), 2)

@@ -193,6 +193,9 @@ def test_resume_refuses_another_recipe(episodes, tmp_path) -> None:
     other = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, optim=OptimConfig(lr=5e-4, warmup_steps=3)))
     with pytest.raises(ValueError, match=r"differs in\s+loop\.optim\.lr: 0\.001 != 0\.0005"):
         run_training_on(other, episodes, SPEC, tmp_path, resume=True)
+    shorter = replace(EXPERIMENT, loop=replace(EXPERIMENT.loop, num_steps=2))
+    with pytest.raises(ValueError, match=r"has done 4 steps already, and loop\.num_steps is 2"):
+        run_training_on(shorter, episodes, SPEC, tmp_path, resume=True)
 
 
 def test_a_field_that_came_later_had_its_default() -> None:

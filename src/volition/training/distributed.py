@@ -84,6 +84,11 @@ def _shard(policy: Policy, config: DistributedConfig, ranks: Ranks) -> Policy:
 
 def split_matrices(backbone: Backbone, ranks: Ranks, degree: int) -> None:
     """The decoder's layers, in place, by the plan that the model brings. ValueError where it brings none."""
+    if any(is_adapter(name) for name, _ in backbone.named_parameters()):
+        raise ValueError(
+            "loop.distributed.tensor shares plain linear layers, and train.lora has put adapters around them: leave "
+            "one of the two out"
+        )
     assert ranks.mesh is not None
     plan = getattr(backbone.model, "tp_plan", None) or getattr(backbone.model, "_tp_plan", None) or {}
     layers = decoder_layers(backbone)
@@ -103,11 +108,6 @@ def split_matrices(backbone: Backbone, ranks: Ranks, degree: int) -> None:
         heads = getattr(text, name, None)
         if heads and heads % degree:
             raise ValueError(f"loop.distributed.tensor={degree} must divide the model's {name}={heads}")
-    if any(is_adapter(name) for name, _ in backbone.named_parameters()):
-        raise ValueError(
-            "loop.distributed.tensor shares plain linear layers, and train.lora has put adapters around them: leave "
-            "one of the two out"
-        )
     for layer in layers:
         chosen = {
             name: style()
