@@ -36,8 +36,7 @@ def subject(actor: Seeker, path: Path, *transforms: Any) -> Subject:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(eval_subject, "checkpoint_hash", lambda path: str(path))
-    for module in (eval_subject, probing):
-        monkeypatch.setattr(module, "run_folder", lambda path: tmp_path / path)
+    monkeypatch.setattr(eval_subject, "run_folder", lambda path: tmp_path / path)
     return EvalConfig(
         checkpoint=Path("x"), environment=WatchedConfig(), env="toy", probes=True, starts=6, workers=0, max_steps=20
     )

@@ -20,8 +20,7 @@ from volition.studies.eval_text import lines
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvalConfig[Any]:
     monkeypatch.setattr(eval_subject, "checkpoint_hash", lambda path: str(path))
-    for module in (eval_subject, timing):
-        monkeypatch.setattr(module, "run_folder", lambda path: tmp_path)
+    monkeypatch.setattr(eval_subject, "run_folder", lambda path: tmp_path)
     return EvalConfig(
         checkpoint=Path("x"), environment=ToyConfig(), env="toy", timing=True, latencies=(2, 4, 20), starts=4,
         workers=0, max_steps=25, replan_steps=4,

@@ -93,8 +93,6 @@ class ZmqProtocol:
             if session.busy:
                 raise ServerError("busy", "a request of this robot is under way: reset when it is answered")
             session.memory, session.prompt = None, None
-            if session.envelope is not None:
-                session.envelope.forget_target()
             return {}
         answer = await self._service.infer(session, to_message(data.get("observation", data), self._service.metadata))
         return to_actions(answer, self._service.metadata)

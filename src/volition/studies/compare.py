@@ -22,9 +22,7 @@ import torch
 from volition.config import DataConfig, Experiment, dump
 from volition.contract import RobotSpec
 from volition.data.files import json_differences, read_json, write_json
-from volition.data.fingerprint import fingerprint
 from volition.data.mixture import Source
-from volition.data.remote import located
 from volition.data.split import split_episodes
 from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import EpisodeResult
@@ -35,6 +33,7 @@ from volition.policy import Policy
 from volition.records import Episode, Observation
 from volition.studies.eval_subject import one_thread
 from volition.studies.recording import ensure_data
+from volition.studies.same_recipe import dataset_hashes
 from volition.studies.screening import screened, stored_batches
 from volition.studies.spread import Engine, spread
 from volition.studies.training import (
@@ -101,9 +100,14 @@ def compare(
 ) -> list[dict[str, Any]]:
     """What came of every run, in the order of variants and seeds."""
     tasks = [Task(config=config, variant=variant, seed=seed) for variant in variants for seed in config.seeds]
+    hashes: dict[tuple[str, ...], list[str]] = {}  # many runs learn from the same datasets
     for task in tasks:  # errors of a recipe come before the first run, not after an hour
         require_runnable(task)
-        require_same_question(task)
+        data = task.experiment.data
+        paths = (data.path, *(source.path for source in data.sources))
+        if paths not in hashes:
+            hashes[paths] = dataset_hashes(data)
+        require_same_question(task, hashes[paths])
     found: dict[int, dict[str, Any]] = {
         number: read_json(task.folder / RESULT) for number, task in enumerate(tasks) if (task.folder / RESULT).exists()
     }
@@ -116,9 +120,9 @@ def compare(
     return [found[number] for number in range(len(tasks))]
 
 
-def require_same_question(task: Task) -> None:
+def require_same_question(task: Task, datasets: Sequence[str]) -> None:
     """What a run's folder answers is written into it before the run begins; another question there is an error."""
-    path, now = task.folder / ASKED, asked(task)
+    path, now = task.folder / ASKED, asked(task, datasets)
     if not path.exists():
         if list_checkpoints(task.folder):
             raise ValueError(f"{task.folder} holds a run that no comparison began: take another --run")
@@ -127,18 +131,17 @@ def require_same_question(task: Task) -> None:
         raise ValueError(f"{task.folder} belongs to another comparison ({differences[0]}): take another --run")
 
 
-def asked(task: Task) -> Any:
-    """As JSON: all that a result depends on."""
-    config, data = task.config, task.experiment.data
+def asked(task: Task, datasets: Sequence[str]) -> Any:
+    """As JSON: all that a result depends on; datasets: hashes of what is learned from."""
+    config = task.config
     experiment = dump(task.experiment)
     recording = experiment["data"].pop("recording")
     if recording is not None:
         recording["record"].pop("workers")
     for dataset in (experiment["data"], *experiment["data"]["sources"]):
         dataset.pop("path")
-    datasets = [fingerprint(located(path)) for path in (data.path, *(source.path for source in data.sources))]
     how = {"starts": config.starts, "tasks": config.tasks, "max_steps": config.max_steps, "screen": config.screen}
-    return json.loads(json.dumps({"experiment": experiment, "recording": recording, "datasets": datasets, **how}))
+    return json.loads(json.dumps({"experiment": experiment, "recording": recording, "datasets": list(datasets), **how}))
 
 
 def run_one(task: Task) -> dict[str, Any]:
@@ -195,7 +198,8 @@ def _screened(task: Task, learned: Sequence[Episode], robot: RobotSpec, others: 
     whole = experiment.build(robot, make_transforms(experiment, learned, robot, others))
     draw, _ = make_batches(experiment, whole, learned, others)
     policy = screened(whole)
-    stored = stored_batches(experiment, policy, draw, task.config.run / "readouts", datasets=asked(task)["datasets"])
+    datasets = read_json(task.folder / ASKED)["datasets"]
+    stored = stored_batches(experiment, policy, draw, task.config.run / "readouts", datasets)
     trainer = Trainer.create(policy, loop)
     lines = [json.dumps(line) for line in train(trainer, stored, loop)]
     (task.folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -218,7 +222,7 @@ def prepare(experiments: Sequence[Experiment], say: Say) -> None:
     """Record what is to be learned from, once and before all runs."""
     done: list[DataConfig] = []
     for experiment in experiments:
-        data = replace(DataConfig(), path=experiment.data.path, recording=experiment.data.recording)
+        data = DataConfig(path=experiment.data.path, recording=experiment.data.recording)
         if data not in done:
             ensure_data(data, progress=lambda p: say("record", p.jobs / p.total_jobs, f"{p.episodes} demonstrations"))
             done.append(data)

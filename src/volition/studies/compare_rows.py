@@ -7,6 +7,7 @@ for their number: among many rows the best is ahead of some by luck.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -49,9 +50,16 @@ class Row:
 def make_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     """The best first: by success where there is any, else by error."""
     names = list(dict.fromkeys(result["name"] for result in results))
-    groups = {name: [result for result in results if result["name"] == name] for name in names}
+    finished = [result for result in results if "diverged" not in result]
+    groups = {name: [result for result in finished if result["name"] == name] for name in names}
     ranked = sorted(names, key=lambda name: _rank(groups[name]))
-    rows = [_row(name, groups[name], groups[ranked[0]] if name != ranked[0] else None) for name in ranked]
+    first = groups[ranked[0]]
+    rows = [
+        _row(name, group, first if group is not first else None) if (group := groups[name]) else _without_figures(name)
+        for name in ranked
+    ]
+    lost = Counter(result["name"] for result in results if "diverged" in result)
+    rows = [replace(row, diverged=lost[row.name]) for row in rows]
     compared = [number for number, row in enumerate(rows) if row.difference is not None]
     corrected = holm([difference.p_value for row in rows if (difference := row.difference) is not None])
     for number, p_value in zip(compared, corrected, strict=True):
@@ -66,10 +74,6 @@ def _rank(group: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _row(name: str, group: Sequence[Mapping[str, Any]], first: Sequence[Mapping[str, Any]] | None) -> Row:
-    finished = [result for result in group if "diverged" not in result]
-    diverged, group = len(group) - len(finished), finished
-    if not finished:
-        return _without_figures(name, diverged)
     any_one = group[0]
     errors = [key for key in any_one if key.startswith("error_") or key.endswith("_accuracy")]
     return Row(
@@ -86,16 +90,15 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], first: Sequence[Mapping[
         parameters=any_one["parameters"],
         head_parameters=any_one["head_parameters"],
         act_seconds=statistics.median(result["act_seconds"] for result in group),
-        diverged=diverged,
         by_seed=tuple(value for result in group if (value := _success([result])) is not None),
     )
 
 
-def _without_figures(name: str, diverged: int) -> Row:
+def _without_figures(name: str) -> Row:
     """Every run of it diverged."""
     nothing = dict.fromkeys(MEASURES)
     return Row(name=name, seeds=(), success=None, measures=nothing, errors={}, difference=None, better={}, epochs=0.0,
-               steps=0, action_dim=0, parameters=0, head_parameters=0, act_seconds=0.0, diverged=diverged)  # fmt: skip
+               steps=0, action_dim=0, parameters=0, head_parameters=0, act_seconds=0.0)  # fmt: skip
 
 
 def _success(group: Sequence[Mapping[str, Any]]) -> Estimate | None:
@@ -108,7 +111,7 @@ def _success(group: Sequence[Mapping[str, Any]]) -> Estimate | None:
 
 
 def _mean(group: Sequence[Mapping[str, Any]], measure: str) -> Estimate | None:
-    values = [result[measure] for result in group if result.get(measure) is not None]
+    values = [result[measure] for result in group if result[measure] is not None]
     return bootstrap_mean(values) if values else None
 
 
@@ -126,7 +129,7 @@ def _difference(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str,
 
 
 def _better(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    by_seed = {result["seed"]: result for result in first if "diverged" not in result}
+    by_seed = {result["seed"]: result for result in first}
     pairs = [(by_seed[result["seed"]], result) for result in group if result["seed"] in by_seed]
     found = {}
     for measure in MEASURES:

@@ -121,7 +121,7 @@ def make_plan(
         "protocol_max_steps": env.max_steps,
     }
     return Plan(
-        name=f"{config.env.rpartition(':')[2]}-{name}",
+        name=f"{env_name(config)}-{name}",
         env=env,
         trials=trials,
         rollout=rollout,
@@ -157,6 +157,16 @@ def seconds_per_call(subject: Subject, *, count: int = 9) -> float:
             _, states = subject.policy.act([seen], states)
             seconds.append(time.perf_counter() - began)
     return float(np.median(seconds[2:]))
+
+
+def env_name(config: EvalConfig[Any]) -> str:
+    """Of the environment, as files are named after it."""
+    return config.env.rpartition(":")[2]
+
+
+def beside_evaluations(config: EvalConfig[Any], subject: Subject, name: str) -> Path:
+    """Where a table of several evaluations of this environment goes."""
+    return (config.out or run_folder(subject.path) / "eval") / f"{env_name(config)}-{name}"
 
 
 def perform(config: EvalConfig[Any], subject: Subject, plan: Plan, say: Say) -> Done:

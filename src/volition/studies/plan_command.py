@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -81,11 +81,12 @@ def execute(name: str, flags: Sequence[str]) -> list[Plan]:
 
 def of_the_recipe(flags: Sequence[str]) -> Iterator[str]:
     """Without what is this command's own: the rest belongs to the recipe that was tried."""
-    mine = iter(flags)
-    for flag in mine:
-        if flag in ("--gpu", "--cpu", "--json"):
-            next(mine)
-        elif flag.partition("=")[0] not in ("--gpu", "--cpu", "--json"):
+    own = {f"--{field.name}" for field in fields(PlanCommand)}
+    rest = iter(flags)
+    for flag in rest:
+        if flag in own:
+            next(rest)  # its value
+        elif flag.partition("=")[0] not in own:
             yield flag
 
 

@@ -21,8 +21,8 @@ from volition.evaluation.probes import score_swaps, swap_trials
 from volition.evaluation.statistics import holm, wilson
 from volition.evaluation.suite import compare, outcomes_by_task, score_tasks, task_trials
 from volition.studies.eval_config import EvalConfig
-from volition.studies.eval_run import Say, run_folder
-from volition.studies.eval_subject import Subject, make_plan, perform
+from volition.studies.eval_run import Say
+from volition.studies.eval_subject import Subject, beside_evaluations, make_plan, perform
 from volition.studies.probe_page import page
 
 STARTS = 5  # of every task, where --starts says nothing
@@ -98,8 +98,7 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
         "uses": list(_what_it_uses(rows, swap)),
         "prove_nothing": list(prove_nothing(disturbed)),
     }
-    folder = config.out or run_folder(subject.path) / "eval"
-    path = folder / f"{config.env.rpartition(':')[2]}-probes.html"
+    path = beside_evaluations(config, subject, "probes.html")
     with replacing(path) as unfinished:
         unfinished.write_text(page(table, f"checkpoint {subject.path}", config.env), encoding="utf-8")
     return table | {"page": str(path)}

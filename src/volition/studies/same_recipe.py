@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from volition.config import dump
+from volition.config import DataConfig, dump
+from volition.data.fingerprint import fingerprint
+from volition.data.remote import located
 from volition.names import locate
 
 # How far it goes, how it is written down, where its data lies, and on how many machines it runs.
@@ -60,6 +62,11 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, child in children:
         yield from _leaves(child, f"{path}.{name}" if path else str(name))
+
+
+def dataset_hashes(data: DataConfig) -> list[str]:
+    """Of the recipe's dataset and of those beside it."""
+    return [fingerprint(located(path)) for path in (data.path, *(source.path for source in data.sources))]
 
 
 def require_same_data(state: dict[str, Any], hashes: Sequence[str], run: Path) -> None:

@@ -41,7 +41,7 @@ def screened(policy: Policy) -> ScreenedPolicy:
 
 
 def stored_batches(
-    experiment: Experiment, policy: Policy, batches: Batches, folder: Path, datasets: Sequence[str] = ()
+    experiment: Experiment, policy: Policy, batches: Batches, folder: Path, datasets: Sequence[str]
 ) -> Batches:
     """Batches with read-outs in place of pictures; made now, in `folder`, where they are not there yet.
 

@@ -20,8 +20,8 @@ from volition.evaluation.episodes import EpisodeResult
 from volition.evaluation.suite import compare, score_tasks, task_trials
 from volition.records import Inpainter
 from volition.studies.eval_config import EvalConfig
-from volition.studies.eval_run import Say, run_folder
-from volition.studies.eval_subject import Subject, make_plan, perform, seconds_per_call
+from volition.studies.eval_run import Say
+from volition.studies.eval_subject import Subject, beside_evaluations, make_plan, perform, seconds_per_call
 from volition.studies.report_parts import Curve
 
 STARTS = 5  # of every task, where --starts says nothing
@@ -50,11 +50,10 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
             rate = score_tasks(results).success
             row |= {"success_rate": rate.value, "success_interval": list(rate.interval), "num_episodes": rate.count}
             row |= {"change": compare(results, prompt).to_json(), "policy_calls": _calls(results)}
-    seconds, hz = seconds_per_call(subject), subject.contract.robot.control_hz
     if not prompt:
         raise ValueError(f"chunks of this policy can be executed in none of the ways: {rows[0]['left_out']}")
-    folder = config.out or run_folder(subject.path) / "eval"
-    path = folder / f"{config.env.rpartition(':')[2]}-timing.svg"
+    seconds, hz = seconds_per_call(subject), subject.contract.robot.control_hz
+    path = beside_evaluations(config, subject, "timing.svg")
     draw(rows, hz, path)
     return {
         "rows": rows,

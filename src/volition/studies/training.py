@@ -19,7 +19,6 @@ from volition.auxiliary import feed, future_steps
 from volition.config import Contract, DataConfig, Experiment, dump, read
 from volition.contract import RobotSpec, require_equal
 from volition.data.files import write_json
-from volition.data.fingerprint import fingerprint
 from volition.data.fit import Part, unit_range
 from volition.data.mixture import Mixture, Source, match
 from volition.data.open import load_cached, load_spec
@@ -32,7 +31,7 @@ from volition.policy import Policy
 from volition.records import Episode
 from volition.studies.first_batch import draw_first_batch
 from volition.studies.kept_batches import keep_batch
-from volition.studies.same_recipe import require_ahead, require_same_data, require_same_recipe
+from volition.studies.same_recipe import dataset_hashes, require_ahead, require_same_data, require_same_recipe
 from volition.studies.validation import Validation
 from volition.training import checkpoint as checkpoints
 from volition.training.device import usable_device
@@ -61,7 +60,6 @@ def run_training(
         raise ValueError("this recipe brings no dataset of its own: pass --data.path with the folder of one")
     episodes, robot = open_dataset(experiment.data)
     others = open_sources(experiment.data, robot)
-    paths = [experiment.data.path, *(source.path for source in experiment.data.sources)]
     return run_training_on(
         experiment,
         episodes,
@@ -71,7 +69,7 @@ def run_training(
         resume=resume,
         device=device,
         ranks=ranks,
-        data_hashes=[fingerprint(located(path)) for path in paths],
+        data_hashes=dataset_hashes(experiment.data),
         progress=progress,
         trackers=trackers,
     )

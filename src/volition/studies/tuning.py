@@ -19,6 +19,7 @@ from volition.studies.compare import HELD_OUT
 from volition.studies.training import run_training
 from volition.studies.vary import Variant
 from volition.training.metrics import read_metrics
+from volition.training.train import NotFiniteError
 
 RATES = ("lr", "backbone_lr")
 
@@ -77,9 +78,7 @@ def try_out(experiment: Experiment, folder: Path, share: float) -> float:
     data = replace(experiment.data, held_out=experiment.data.held_out or HELD_OUT)
     try:
         run_training(replace(experiment, data=data, loop=loop), folder, resume=True)
-    except ValueError as error:
-        if "not finite" not in str(error):
-            raise
+    except NotFiniteError:
         return 1e9
     return float(read_metrics(folder / "metrics.jsonl")[-1]["validation_loss"])
 

@@ -45,9 +45,19 @@ class Watchdog:
         silent = self._clock() - self._envelope.fed_at
         self.holding = silent > self._envelope.limits.watchdog_seconds
         if self.holding:
-            guarded = self._envelope.hold("watchdog", f"no action for {silent:.3f} s")
-            self._send(guarded.action)
+            self._hold(f"no action for {silent:.3f} s")
         return self.holding
+
+    def _hold(self, why: str) -> None:
+        self._send(self._envelope.hold("watchdog", why).action)
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        """A watchdog that dies is worse than one that failed; nor may it hide what ended the loop."""
+        try:
+            act()
+        except Exception as error:
+            self.failure = error
+            logger.exception("the watchdog could not hold the robot")
 
     def __enter__(self) -> Watchdog:
         self._thread = threading.Thread(target=self._run, name="volition-watchdog", daemon=True)
@@ -60,16 +70,8 @@ class Watchdog:
         self._stop.set()
         assert self._thread is not None
         self._thread.join()
-        try:
-            self._send(self._envelope.hold("watchdog", "the loop has ended").action)
-        except Exception as failed:  # the error that ended the loop must not be lost
-            self.failure = failed
-            logger.exception("the watchdog could not hold the robot")
+        self._attempt(lambda: self._hold("the loop has ended"))
 
     def _run(self) -> None:
         while not self._stop.wait(self._period):
-            try:
-                self.check()
-            except Exception as error:  # noqa: PERF203  a watchdog that dies is worse than one that failed
-                self.failure = error
-                logger.exception("the watchdog could not hold the robot")
+            self._attempt(self.check)
