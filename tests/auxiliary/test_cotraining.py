@@ -17,8 +17,8 @@ from volition.data.transforms import Transform
 from volition.data.vision_language import QuestionSet
 from volition.envs.desk.desk import Desk
 from volition.records import VisionLanguageSample
-from volition.studies.pretraining.questions import ask
-from volition.studies.pretraining.scenes import MomentSampler
+from volition.studies.pretraining.desk_moments import MomentSampler
+from volition.studies.pretraining.desk_questions import ask
 from volition.types import Target
 
 TINY = ("paligemma", "smolvlm")

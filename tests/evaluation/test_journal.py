@@ -155,3 +155,14 @@ def test_files_are_joined_where_they_agree(tmp_path: Path) -> None:
         read_all([one, foreign])
     with pytest.raises(ValueError, match="got none"):
         read_all([])
+
+
+def test_a_file_of_a_shard_that_has_just_begun_is_passed_over(tmp_path: Path) -> None:
+    with Journal(tmp_path / "results-1-of-2.jsonl", WHAT):
+        pass
+    empty, torn = tmp_path / "results-2-of-3.jsonl", tmp_path / "results-3-of-3.jsonl"
+    empty.write_bytes(b"")
+    torn.write_bytes(b'{"settings": {"na')
+    assert read_all([tmp_path / "results-1-of-2.jsonl", empty, torn])[1] == {}
+    with pytest.raises(ValueError, match="only empty ones"):
+        read_all([empty, torn])

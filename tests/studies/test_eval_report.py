@@ -215,6 +215,7 @@ def test_what_shards_did_is_joined_and_reported(tmp_path: Path) -> None:
     assert score["average_length"] == score_of(run(tmp_path / "whole"))["average_length"]
     assert json.loads((tmp_path / "1" / "report.json").read_text())["chains"]["num_chains"] == 6
     assert Path(score["harness_file"]).parent == Path(score["report"]).parent == tmp_path / "1"
+    assert json.loads((tmp_path / "1" / "score.json").read_text()) == json.loads(json.dumps(score))
     assert "report" not in merged(folders, films=None)
     with pytest.raises(ValueError, match="--allow tests"):
         merged(folders, films=2)

@@ -111,3 +111,12 @@ def test_the_check_sees_what_is_missing(tmp_path: Path) -> None:
             check({key: value for key, value in document.items() if key != name})
     with pytest.raises(AssertionError):
         check(document | {"mean_success": 0.5})
+
+
+def test_another_checkpoint_is_another_evaluation(tmp_path: Path) -> None:
+    trials = chain_trials(ToyConfig().chains(2))
+    names = {written(ran(tmp_path / "0", trials, Seeker()))["eval_id"]}
+    names.add(written(ran(tmp_path / "1", trials, Seeker()))["eval_id"])
+    assert len(names) == 1
+    other = run_plan(replace(PLAN, trials=trials, about={"checkpoint": "ffff"}), Seeker(), tmp_path / "2")
+    assert written(other)["eval_id"] not in names

@@ -52,4 +52,6 @@ def test_latency_is_told_or_measured(config: EvalConfig[Any], monkeypatch: pytes
     assert latency_of(replace(config, latency=3), late) == 3
     assert latency_of(replace(config, latency="measured"), late) == 1  # of 100 ms; the toy's policy takes less
     monkeypatch.setattr(eval_subject, "seconds_per_call", lambda one: 0.25)
-    assert latency_of(replace(config, latency="measured"), late) == 3
+    assert latency_of(replace(config, latency="measured"), late) == 1, "every row of a table gets the same answer"
+    another = subject(Seeker(horizon=10), Path("seeker"))
+    assert latency_of(replace(config, latency="measured"), another) == 3

@@ -90,19 +90,25 @@ class Journal:
 
 def read_journal(path: Path) -> tuple[dict[str, Any], dict[int, EpisodeResult]]:
     """Settings and results of a file that may still be written to. ValueError names the file and the line."""
+    return _parse(_whole_lines(path), path)
+
+
+def _whole_lines(path: Path) -> bytes:
     content = path.read_bytes()
-    return _parse(content[: content.rfind(b"\n") + 1], path)
+    return content[: content.rfind(b"\n") + 1]
 
 
 def read_all(paths: Iterable[Path]) -> tuple[dict[str, Any], dict[int, EpisodeResult]]:
-    """The results of all files together.
+    """The results of all files together; one in which nothing is written yet belongs to a shard that has just begun.
 
     Raises ValueError where two files have other settings, or tell different things of one episode.
     """
     settings: dict[str, Any] = {}
     results: dict[int, EpisodeResult] = {}
     for path in paths:
-        found, more = read_journal(path)
+        if not (content := _whole_lines(path)):
+            continue
+        found, more = _parse(content, path)
         if settings:
             require_same(settings, found, path)
         settings = found
@@ -116,7 +122,7 @@ def read_all(paths: Iterable[Path]) -> tuple[dict[str, Any], dict[int, EpisodeRe
             if before.error and not result.error:
                 results[number] = result
     if not settings:
-        raise ValueError("there must be a file of results to read, got none")
+        raise ValueError("there must be a file of results to read, got none, or only empty ones")
     return settings, results
 
 

@@ -174,8 +174,12 @@ def merge(folders: Sequence[Path]) -> Done:
 
 
 def folder_of(run: Path, plan: Plan) -> Path:
-    settings = json.dumps(plan.settings(), sort_keys=True)
-    return run / "eval" / f"{plan.name}-{short_hash(settings.encode(), 8)}"
+    return run / "eval" / f"{plan.name}-{settings_hash(plan.settings())}"
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Eight digits that tell one evaluation from others: its folder's name ends with them."""
+    return short_hash(json.dumps(settings, sort_keys=True).encode(), 8)
 
 
 def run_folder(checkpoint: Path) -> Path:

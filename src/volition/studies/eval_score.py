@@ -11,11 +11,10 @@ from volition.evaluation.episodes import EpisodeResult, troubles
 from volition.evaluation.measures import score_measures
 from volition.evaluation.suite import compare, score_tasks
 from volition.studies.eval_run import Done
-from volition.studies.output import write
 
 
 def document_of(done: Done) -> dict[str, Any]:
-    """The score, which is left beside the results too; where this was one shard of several, what is still missing."""
+    """The score; where this was one shard of several, what is still missing."""
     if not done.complete:
         return {
             "folder": str(done.folder),
@@ -23,9 +22,7 @@ def document_of(done: Done) -> dict[str, Any]:
             "num_episodes": done.settings["num_trials"],
             "next": "run the other shards, copy their folders here, and: volition eval --merge FOLDER ...",
         }
-    score = score_of(done) | speed_of(done)
-    write(done.folder / "score.json", score)
-    return score
+    return score_of(done) | speed_of(done)
 
 
 def difference(first: Done, second: Done) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class Subject:
     contract: Contract
     cameras: tuple[str, ...]  # of the robot's, that the policy looks through
     one_row: bool = False  # rows of a batch are gone through one by one
+
+    @cached_property
+    def seconds_per_call(self) -> float:
+        """Measured once: every row of a table that asks what this machine takes gets the same answer."""
+        return seconds_per_call(self)
 
     @property
     def name(self) -> str:
@@ -138,7 +144,7 @@ def latency_of(config: EvalConfig[Any], subject: Subject) -> int:
     """Control steps that pass while the policy thinks: as told, or as long as one call takes here and now."""
     if config.latency != "measured":
         return int(config.latency)
-    return math.ceil(seconds_per_call(subject) * subject.contract.robot.control_hz)
+    return math.ceil(subject.seconds_per_call * subject.contract.robot.control_hz)
 
 
 def seconds_per_call(subject: Subject, *, count: int = 9) -> float:

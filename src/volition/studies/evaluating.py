@@ -9,6 +9,7 @@ from typing import Any
 
 from volition.config import load
 from volition.contract import require_equal
+from volition.data.files import write_json
 from volition.data.open import load_episodes, load_spec
 from volition.data.remote import located
 from volition.envs.base import EnvConfig, require_tasks
@@ -25,6 +26,8 @@ from volition.studies.probing import probe
 from volition.studies.report import write_report
 from volition.studies.report_parts import NextCommand
 from volition.studies.timing import timing
+
+SCORE = "score.json"  # beside the results: all that was said of them
 
 
 def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share, text: None) -> dict[str, Any]:
@@ -55,9 +58,11 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
             document["against"] = {"checkpoint": str(config.against), **_difference(ran[0], ran[1])}
         if ran[0].complete:
             document["harness_file"] = str(write_harness_file(ran[0]))
+            write_json(ran[0].folder / SCORE, document)  # whatever becomes of the report
         if config.report and ran[0].complete:
             say(found[0][key].name, 1.0, "filming for the report")
             document["report"] = str(_report(config, subjects[0], found[0][key], ran[0], document))
+            write_json(ran[0].folder / SCORE, document)
         score |= {key: document} if key else document
     return score
 
@@ -80,6 +85,7 @@ def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...]
         name, _, rest = settings["name"].partition("-")
         about = About(policy=f"checkpoint {settings['checkpoint']}", env_name=f"{name}, {rest}", env=env, films=films)
         score["report"] = str(write_report(evaluation_report(done, score, about), done.folder))
+    write_json(done.folder / SCORE, score)
     return score
 
 

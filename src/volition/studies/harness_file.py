@@ -17,7 +17,7 @@ from typing import Any
 
 from volition.data.files import write_json
 from volition.evaluation.episodes import EpisodeResult
-from volition.studies.eval_run import Done
+from volition.studies.eval_run import Done, settings_hash
 from volition.studies.eval_score import are_chains
 
 ERROR = "episode_error"  # why an episode has no verdict; the harness has words of its own for its connections
@@ -49,7 +49,7 @@ def harness_document(done: Done, created: datetime) -> dict[str, Any]:
         "created_at": created.isoformat(),
         "tasks": [_task(task, mine, keys) for task, mine in episodes.items()],
         "config": {"params": {"seed": seed}, **settings},
-        "eval_id": f"{settings['name']}-{settings['code']}-{settings['trials']}",
+        "eval_id": f"{settings['name']}-{settings_hash(settings)}",
         "server_info": {"policy": settings.get("checkpoint", "")},
         "render": {"requested": settings["simulator"].get("renderer", "")},
         "seed": seed,

@@ -21,7 +21,7 @@ from volition.evaluation.suite import compare, score_tasks, task_trials
 from volition.records import Inpainter
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Say
-from volition.studies.eval_subject import Subject, beside_evaluations, make_plan, perform, seconds_per_call
+from volition.studies.eval_subject import Subject, beside_evaluations, make_plan, perform
 from volition.studies.report_parts import Curve
 
 STARTS = 5  # of every task, where --starts says nothing
@@ -52,7 +52,7 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
             row |= {"change": compare(results, prompt).to_json(), "policy_calls": _calls(results)}
     if not prompt:
         raise ValueError(f"chunks of this policy can be executed in none of the ways: {rows[0]['left_out']}")
-    seconds, hz = seconds_per_call(subject), subject.contract.robot.control_hz
+    seconds, hz = subject.seconds_per_call, subject.contract.robot.control_hz
     path = beside_evaluations(config, subject, "timing.svg")
     draw(rows, hz, path)
     return {

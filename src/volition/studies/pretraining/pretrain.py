@@ -1,7 +1,7 @@
-"""Train the tiny VLM to answer questions about pictures of desks; its weights then ship with the package.
+"""Train the tiny VLM to answer questions about pictures of a simulator; its weights then ship with the package.
 
-    python -m volition.studies.pretraining.pretrain draw  --out runs/pretrain --num-moments 120000
-    python -m volition.studies.pretraining.pretrain train --out runs/pretrain --num-steps 12000
+    python -m volition.studies.pretraining.pretrain draw  --out runs/pretrain --world desk --num-moments 120000
+    python -m volition.studies.pretraining.pretrain train --out runs/pretrain --world desk --num-steps 12000
 
 A row is [pictures][question][LRN][answer]<eos>[question][LRN][answer]<eos>...: the first question is read in both
 directions with the pictures, as an instruction will be; the others follow causally and cost little. The loss is the
@@ -33,12 +33,9 @@ from torch import Tensor, nn
 from volition.backbones import Backbone, TinyPaliGemma
 from volition.backbones.images import Augmentation
 from volition.backbones.tiny import NUM_LOCATIONS, SPECIAL
-from volition.envs.desk.desk import Desk
-from volition.studies.pretraining.questions import NUM_COORDINATES, ask, coordinates
-from volition.studies.pretraining.scenes import WIDTH, MomentSampler, pack, unpack
+from volition.studies.pretraining.worlds import WORLDS, WorldName
 
 logger = logging.getLogger(__name__)
-CAMERAS = ("static", "gripper")
 FIRST_LOCATION, EOS = SPECIAL.index("<loc00>"), SPECIAL.index("<eos>")
 
 
@@ -47,16 +44,18 @@ class DrawConfig:
     """Draw moments and write down the facts about them."""
 
     out: Path
+    world: WorldName = "desk"
     num_moments: int = 120_000
-    image_size: int = 96
     seed: int = 7_000_000  # far from every seed that demonstrations and evaluations use
     workers: int = 2
 
     def run(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
-        shape = (self.num_moments, len(CAMERAS), self.image_size, self.image_size, 3)
+        world = WORLDS[self.world]
+        ((height, width),) = set(world.image_sizes.values())
+        shape = (self.num_moments, len(world.image_sizes), height, width, 3)
         np.lib.format.open_memmap(self.out / "images.npy", "w+", np.uint8, shape)
-        np.lib.format.open_memmap(self.out / "facts.npy", "w+", np.float32, (self.num_moments, WIDTH))
+        np.lib.format.open_memmap(self.out / "facts.npy", "w+", np.float32, (self.num_moments, world.width))
         bounds = np.linspace(0, self.num_moments, self.workers + 1).astype(int)
         context = multiprocessing.get_context("spawn")
         jobs = [context.Process(target=_draw, args=(self, a, b)) for a, b in pairwise(bounds)]
@@ -71,12 +70,9 @@ class DrawConfig:
 def _draw(config: DrawConfig, first: int, last: int) -> None:
     images = np.load(config.out / "images.npy", mmap_mode="r+")
     facts = np.load(config.out / "facts.npy", mmap_mode="r+")
-    desk = Desk(image_sizes=dict.fromkeys(CAMERAS, (config.image_size, config.image_size)))
-    moments = MomentSampler(desk)
+    draw = WORLDS[config.world].drawer()
     for i in range(first, last):
-        facts[i] = pack(moments.facts(moments.draw(np.random.default_rng((config.seed, i)))))
-        for c, camera in enumerate(CAMERAS):
-            images[i, c] = desk.render(camera)
+        images[i], facts[i] = draw(np.random.default_rng((config.seed, i)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +80,7 @@ class TrainConfig:
     """Train on drawn moments; every step asks new questions about them."""
 
     out: Path
+    world: WorldName = "desk"
     name: str = "vlm"
     num_steps: int = 12_000
     batch_size: int = 64
@@ -105,7 +102,7 @@ class TrainConfig:
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
         backbone = self.backbone.build()
-        pointer = nn.Linear(backbone.width, NUM_COORDINATES)
+        pointer = nn.Linear(backbone.width, WORLDS[self.world].num_coordinates)
         parameters = [*backbone.parameters(), *pointer.parameters()]
         decayed = [p for p in parameters if p.ndim > 1 and p is not backbone.embedding.base.weight]
         others = [p for p in parameters if not any(p is d for d in decayed)]
@@ -148,7 +145,7 @@ class Questions:
 
     def __init__(self, config: TrainConfig, backbone: Backbone) -> None:
         self._config, self._adapter = config, backbone.adapter
-        self._ids = backbone.adapter.tokenizer.get_vocab()
+        self._world, self._words = WORLDS[config.world], dict[str, list[int]]()
         self._images = np.load(config.out / "images.npy", mmap_mode="r")
         self._facts = np.load(config.out / "facts.npy", mmap_mode="r")
 
@@ -170,7 +167,7 @@ class Questions:
         length = max(map(len, rows))
         pad = lambda values, fill: torch.tensor([[*row, *[fill] * (length - len(row))] for row in values])
         pictures = torch.from_numpy(self._images[chosen])
-        by_camera = {camera: pictures[:, c : c + 1] for c, camera in enumerate(CAMERAS)}
+        by_camera = {camera: pictures[:, c : c + 1] for c, camera in enumerate(self._world.image_sizes)}
         by_camera = augment(by_camera, torch.Generator().manual_seed(seed))
         return {
             "input_ids": pad(rows, 0),
@@ -178,31 +175,32 @@ class Questions:
             "token_type_ids": pad(kinds, 0),
             "answers": pad(answers, -1),
             "coordinates": torch.from_numpy(np.stack(places)),
-            **{camera: x[:, 0] for camera, x in by_camera.items()},
+            **{f"picture_{c}": x[:, 0] for c, x in enumerate(by_camera.values())},
         }
 
     def _row(self, index: int, rng: np.random.Generator) -> tuple[list[int], list[int], list[int], np.ndarray]:
         """Ids; 0 for the part that is read in both directions and 1 after it; the token to say next, or -1;
-        coordinates float32[questions, 9] of what each question is about."""
-        facts = unpack(self._facts[index])
+        coordinates float32[questions, C] of what each question is about."""
         ids: list[int] = []
         kinds: list[int] = []
         answers: list[int] = []
         places: list[np.ndarray] = []
-        for number in range(self._config.questions):
-            question = ask(facts, rng)
-            pictures = self._adapter.shown(len(CAMERAS)) if number == 0 else []
-            asked = [*pictures, *self._encode(question.asked)]
+        for number, question in enumerate(self._world.ask(self._facts[index], rng, self._config.questions)):
+            pictures = self._adapter.shown(len(self._world.image_sizes)) if number == 0 else []
+            asked = [*pictures, *self._encode(question.question)]
             said = [*self._encode(question.answer), EOS]
             ids += [*asked, *self._adapter.readout_ids, *said]
             kinds += [int(number > 0)] * len(asked) + [1] * (1 + len(said))
             answers += [-1] * len(asked) + [*said, -1]
-            places.append(coordinates(facts, question.thing))
+            places.append(question.coordinates)
         return ids, kinds, answers, np.stack(places)
 
     def _encode(self, text: str) -> list[int]:
-        """Every word of ours is in the vocabulary; the tokenizer itself would cost more than the model's forward."""
-        return [self._ids[word] for word in text.split()]
+        """Every word is looked up once: the tokenizer itself would cost more than the model's forward."""
+        for word in text.split():
+            if word not in self._words:
+                self._words[word] = self._adapter.tokenizer(word, add_special_tokens=False)["input_ids"]
+        return [token for word in text.split() for token in self._words[word]]
 
 
 def losses(
@@ -223,7 +221,8 @@ def losses(
 
 def hidden_states(backbone: Backbone, batch: dict[str, Tensor]) -> Float[Tensor, "N L D"]:
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    return backbone.run(inputs, [batch[camera] for camera in CAMERAS]).float()
+    pictures = [batch[name] for name in sorted(batch) if name.startswith("picture_")]
+    return backbone.run(inputs, pictures).float()
 
 
 def answer_logits(

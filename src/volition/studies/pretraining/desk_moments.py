@@ -14,7 +14,7 @@ from volition.envs.desk.desk import Desk
 from volition.envs.desk.kinematics import HOME, Arm, rotation_from_euler
 from volition.envs.desk.starts import DEMO, furniture_to_world
 from volition.envs.desk.state import BLOCKS, SCENES, DeskState, Shift
-from volition.studies.pretraining.questions import Facts
+from volition.studies.pretraining.desk_questions import Facts
 
 SITES = {
     "drawer": "drawer_handle",
