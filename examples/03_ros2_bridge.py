@@ -78,12 +78,12 @@ class Bridge:
 
     def step(self) -> dict[str, dict[str, float]] | None:
         """One control step: {"linear": {"x": ...}, "angular": ...}, m/s and rad/s; None before all topics spoke."""
-        observation, oldest = self._observation()
+        observation = self._observation()
         if observation is None:
             return None
         try:
             action = self._broker.act(observation)
-            guarded = self.envelope.guard(action, self._pose(), observed_at=oldest)
+            guarded = self.envelope.guard(action, self._pose(), observed_at=self._broker.observed_at)
         except (ConnectionLostError, ServerError, OSError) as error:
             guarded = self.envelope.hold("watchdog", f"the policy does not answer: {error}")
         twist = self.twist(guarded.action)
@@ -106,7 +106,7 @@ class Bridge:
         with self._lock:
             wanted = [*self._metadata["cameras"], *(["state"] if self._metadata["state"] else [])]
             if any(name not in self._seen for name in wanted):
-                return None, 0.0
+                return None
             observation: dict[str, Any] = {
                 f"observation/{name}": self._images[name] for name in self._metadata["cameras"]
             }
@@ -114,7 +114,8 @@ class Bridge:
                 [self._state[name] for name in self._metadata["state"]], np.float32
             )
             observation["prompt"] = self._prompt
-            return observation, min(self._seen[name] for name in wanted)
+            now = self._clock()
+            return {**observation, "time": now, "age": now - min(self._seen[name] for name in wanted)}
 
     def _pose(self) -> Any:
         names = self.envelope.limits.pose

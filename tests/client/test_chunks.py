@@ -173,3 +173,33 @@ def test_a_reset_waits_for_the_answer_of_the_episode_that_ended() -> None:
     broker.reset()
     assert policy.resets == 1
     assert float(broker.act({"step": 0})[0]) == 200
+
+
+def test_brokers_tell_of_which_look_an_action_is() -> None:
+    """A chunk grows old while it is executed, however new the look that `act` is given."""
+    observed = lambda step: {"time": 10.0 + step, "age": 0.5}
+    broker = ChunkBroker(Counting(), replan_steps=3)
+    told = []
+    for step in range(4):
+        broker.act(observed(step))
+        told.append(broker.observed_at)
+    assert told == [9.5, 9.5, 9.5, 12.5]
+    broker.reset()
+    broker.act({"step": 0})
+    assert broker.observed_at is None
+    ensemble = TemporalEnsemble(Counting())
+    ensemble.act(observed(4))
+    assert ensemble.observed_at == 13.5
+
+
+def test_a_chunk_that_is_late_is_told_to_be_old() -> None:
+    answer_now = threading.Event()
+    chunks = RealtimeChunks(Counting(gate=lambda call: answer_now.wait(5) if call else None), replan_steps=1, fade=0)
+    for step in range(4):  # the second request is under way from step 1 on
+        chunks.act({"time": 10.0 + step})
+        assert chunks.observed_at == 10.0
+    answer_now.set()
+    assert chunks._worker is not None
+    chunks._worker.wait()
+    chunks.act({"time": 14.0})
+    assert chunks.observed_at == 11.0

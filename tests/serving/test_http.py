@@ -266,3 +266,18 @@ def test_confidence_is_sent_where_the_policy_has_one() -> None:
     with background(served(Recalling(sure=True)), ServeConfig(port=0)) as running:
         answer = ask(f"{running.addresses.url}/v1/actions", body(look(1)))[1]
     assert np.allclose(answer["confidence"], np.linspace(1, 0, HORIZON))
+
+
+def test_a_certificate_that_is_none_is_said_before_anybody_is_told_an_address(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("no key")
+    config = ServeConfig(port=0, tls_certificate=tmp_path / "key.pem", tls_key=tmp_path / "key.pem")
+    with pytest.raises(ValueError, match="must be a PEM certificate and its key"), background(served(), config):
+        pass
+
+
+@pytest.mark.parametrize("request_number", [10**30, -(10**30), 10**400, 1e300, True, "1"])
+def test_numbers_that_are_too_large_are_refused_and_not_our_defect(request_number: Any) -> None:
+    with background(served(), ServeConfig(port=0)) as running:
+        status, answer = ask(f"{running.addresses.url}/v1/actions", {**body(look(1)), "request": request_number})
+    assert status == 400
+    assert answer["error"]["type"] == "bad_message"

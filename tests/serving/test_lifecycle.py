@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,3 +233,33 @@ def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind() -> Non
         with pytest.raises(ValueError, match="name another --port"), background(served(), ServeConfig(port=port)):
             pass
         wait_until(lambda: threading.active_count() <= before)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses what is longer, as a full disk does: after it has written a part."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_refuses_the_request_and_spoils_nothing(tmp_path: Path) -> None:
+    """The policy's memory takes no step, no half record stays, and the same session goes on when there is room."""
+    looks = [look(seed) for seed in range(3)]
+    with (
+        background(served(), ServeConfig(port=0, record=tmp_path)) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        first = client.infer(looks[0])["actions"]
+        (path,) = recorded_files(tmp_path)
+        whole = path.stat().st_size
+        with files_of_at_most(whole + 100), pytest.raises(ServerError, match="could not be recorded"):
+            client.infer(looks[1])
+        assert path.stat().st_size == whole
+        rest = [client.infer(one)["actions"] for one in looks[1:]]
+    assert all(np.array_equal(a, b) for a, b in zip([first, *rest], expected(looks), strict=True))
+    assert len(list(read_records(tmp_path))) == 3
+    assert replay(served(), tmp_path, tolerance=0.0).equal

@@ -75,7 +75,7 @@ def test_the_state_arrives_in_the_policys_order(example: Any, client: Client) ->
     for camera in ("static", "gripper"):
         bridge.on_image(camera, Image(pictures(2).tobytes()))
     bridge.on_state(JointState(["z", "x", "y"], [3.0, 1.0, 2.0]))
-    observation, _ = bridge._observation()
+    observation = bridge._observation()
     assert observation["observation/state"].tolist() == [1.0, 2.0, 3.0]
 
 

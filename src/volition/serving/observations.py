@@ -22,6 +22,7 @@ PREFIX, STATE, PROMPT = "observation/", "observation/state", "prompt"
 # What else a message may hold, beside the observation itself.
 CONTROL = ("reset", "request", "time", "age", "convention", "session")
 LONGEST_PROMPT = 2000  # characters
+LARGEST = 2.0**53  # of a number in a message: whole ones are exact up to here
 
 
 def read(message: Any, robot: RobotSpec) -> Observation:
@@ -106,6 +107,7 @@ def number(message: Mapping[str, Any], name: str) -> float | None:
     value = message.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
-        raise ServerError("bad_message", f"{name} must be a finite number, got {value!r}")
+    known = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not known or not abs(value) <= LARGEST:
+        raise ServerError("bad_message", f"{name} must be a finite number within +-{LARGEST:g}, got {str(value)[:40]}")
     return float(value)

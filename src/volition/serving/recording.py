@@ -15,8 +15,9 @@ import struct
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from volition.serving.sessions import Session
 from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
@@ -54,16 +55,22 @@ class Recorder:
 
     def _append(self, record: Any) -> None:
         data = pack(record)
-        self._file.write(_LENGTH.pack(len(data)) + data)
-        self._file.flush()
+        left, start = memoryview(_LENGTH.pack(len(data)) + data), self._file.tell()
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:  # a full disk: what follows must not come after half a record
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
         if self._file.tell() > FILE_BYTES:
             self._file.close()
             self._file = _create(self._folder)
 
 
-def _create(folder: Path) -> BinaryIO:
+def _create(folder: Path) -> FileIO:
     number = max((int(path.stem.rpartition("-")[2]) for path in recorded_files(folder)), default=-1) + 1
-    return (folder / f"requests-{number:06d}.log").open("xb")
+    return (folder / f"requests-{number:06d}.log").open("xb", buffering=0)
 
 
 def recorded_files(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Server:
     def __init__(self, served: Served, config: ServeConfig, load: Load | None = None):
         """ValueError for files of tokens or limits that do not fit. `load` reads the policy anew."""
         self._config = config
+        _check_certificate(config)
         self._tokens: Tokens = read_tokens(config.tokens)
         limits = None if config.safety is None else load_limits(config.safety)
         recorder = None if config.record is None else Recorder(config.record)
@@ -71,7 +73,10 @@ class Server:
         running = asyncio.create_task(web.serve(sockets=[listener]))
         side = [asyncio.create_task(self._expire()), *([asyncio.create_task(zmq.run())] if zmq else [])]
         try:
-            while not web.started and not running.done():
+            while not web.started:
+                if running.done():
+                    running.result()  # what kept it from starting
+                    raise RuntimeError("the web server ended before it had started")
                 await asyncio.sleep(0.005)
             ready(self._addresses(listener.getsockname()[1], zmq.port if zmq else None))
             await asyncio.wait(
@@ -155,6 +160,18 @@ class Server:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             self.service.sessions.expire()
+
+
+def _check_certificate(config: ServeConfig) -> None:
+    """ValueError where there is one and it cannot be used: before anything is loaded or announced."""
+    if config.tls_certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_certificate, config.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(
+            f"{config.tls_certificate} and {config.tls_key} must be a PEM certificate and its key, but {error}"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

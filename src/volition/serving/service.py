@@ -102,18 +102,26 @@ class Service:
         session.busy, self._under_way = True, self._under_way + 1
         try:
             result = await self._ask(job)
+            before = session.memory, session.prompt, session.request, session.answer
             answer = self._complete(session, observation, result, forget, observed_at)
+            session.request = None if request is None else int(request)
+            answer["server_timing"] = {
+                "infer_ms": 1e3 * (time.perf_counter() - started),
+                "policy_ms": 1e3 * result.seconds,
+            }
+            session.answer = answer
+            try:
+                await self._record(session, message, answer)
+            except OSError as error:
+                session.memory, session.prompt, session.request, session.answer = before
+                raise ServerError("internal", f"the request could not be recorded: {error}") from error
         finally:
             session.busy, self._under_way = False, self._under_way - 1
-        session.request = None if request is None else int(request)
-        answer["server_timing"] = {
-            "infer_ms": 1e3 * (time.perf_counter() - started),
-            "policy_ms": 1e3 * result.seconds,
-        }
-        session.answer = answer
+        return answer
+
+    async def _record(self, session: Session, message: Mapping[str, Any], answer: dict[str, Any]) -> None:
         if self._recorder is not None:
             await self._recorder.write(session, message, answer, fresh=answer["fresh"])
-        return answer
 
     async def _ask(self, job: Job) -> Result:
         self.policy.submit(job)

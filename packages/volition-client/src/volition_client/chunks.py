@@ -4,7 +4,9 @@
     TemporalEnsemble     asks at every step, and averages what all chunks say about this step
     RealtimeChunks       asks in a thread of its own while the robot moves on; see `realtime.py`
 
-An observation is the dict that goes to the server. All return float32[A] in robot units.
+An observation is the dict that goes to the server. All return float32[A] in robot units, and remember as `observed_at`
+the `time` of the observation that the action is an answer to: what an envelope must hear, for the newest look says
+nothing of how old a chunk is.
 """
 
 from __future__ import annotations
@@ -35,6 +37,13 @@ def chunk_of(answer: Mapping[str, Any]) -> np.ndarray:
     return chunk
 
 
+def time_of(observation: Mapping[str, Any]) -> float | None:
+    """When it was made, on the robot's own clock: its `time` less its `age`; None where no time is told."""
+    if observation.get("time") is None:
+        return None
+    return float(observation["time"]) - float(observation.get("age") or 0.0)
+
+
 class ChunkBroker:
     """Executes the first `replan_steps` actions of every chunk.
 
@@ -51,6 +60,7 @@ class ChunkBroker:
         self._policy, self._replan_steps, self._least = policy, replan_steps, least_confidence
         self._chunk: np.ndarray | None = None
         self._next, self._end = 0, 0
+        self.observed_at: float | None = None  # the `time` of the observation behind the last action, if it had one
         self.answer: dict[str, Any] = {}  # the newest, with its confidence and the like
         self.early = 0  # times that it asked sooner
 
@@ -58,6 +68,7 @@ class ChunkBroker:
         if self._chunk is None or self._next >= self._end:
             self.answer = self._policy.infer(observation)
             self._chunk, self._next = chunk_of(self.answer), 0
+            self.observed_at = time_of(observation)
             if len(self._chunk) < self._replan_steps:
                 raise ValueError(f"replan_steps={self._replan_steps} exceeds the {len(self._chunk)} actions of a chunk")
             self._end = self._sure_steps()
@@ -92,9 +103,11 @@ class TemporalEnsemble:
         self._policy, self._decay, self._binary = policy, decay, list(binary)
         self._chunks: deque[tuple[int, np.ndarray]] = deque()  # (first step, chunk), oldest first
         self._step = 0
+        self.observed_at: float | None = None
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         chunk = chunk_of(self._policy.infer(observation))
+        self.observed_at = time_of(observation)
         self._chunks.append((self._step, chunk))
         while self._step - self._chunks[0][0] >= len(self._chunks[0][1]):
             self._chunks.popleft()

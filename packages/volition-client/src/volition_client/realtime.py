@@ -24,7 +24,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from volition_client.chunks import chunk_of, combine
+from volition_client.chunks import chunk_of, combine, time_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class RealtimeChunks:
         self._worker: _Request | None = None
         self.delays: deque[int] = deque(maxlen=100)  # steps that passed while the policy thought
         self.answer: dict[str, Any] = {}
+        self.observed_at: float | None = None  # the `time` of the observation behind the newest chunk
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         """Call once a control step. The first call waits for the first chunk; no later one waits.
@@ -92,6 +93,7 @@ class RealtimeChunks:
             return
         worker, self._worker = self._worker, None
         self.answer = worker.result()
+        self.observed_at = time_of(worker.observation)
         chunk, first = chunk_of(self.answer), self._asked_at
         assert first is not None
         self.delays.append(self._step - first)
@@ -110,7 +112,7 @@ class _Request:
     """One call in a thread of its own."""
 
     def __init__(self, infer: Callable[[Mapping[str, Any]], dict[str, Any]], observation: Mapping[str, Any]) -> None:
-        self._infer, self._observation = infer, observation
+        self._infer, self.observation = infer, observation
         self._answer: dict[str, Any] | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="volition-request", daemon=True)
@@ -119,7 +121,7 @@ class _Request:
 
     def _run(self) -> None:
         try:
-            self._answer = self._infer(self._observation)
+            self._answer = self._infer(self.observation)
         except Exception as error:  # whatever it is, it is raised where the robot's loop runs
             self._error = error
 
