@@ -67,8 +67,11 @@ class CompareConfig:
     jobs: int = 2  # runs at a time
     engine: Engine = "processes"
     screen: bool = False  # heads alone, on what the frozen VLM reads out
+    device: str = "cpu"  # where runs train and act
 
     def __post_init__(self) -> None:
+        if self.screen and self.device != "cpu":
+            raise ValueError("--screen trains heads on what is stored, on the CPU: leave --device out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be different numbers, at least one, got {list(self.seeds)}")
         if self.starts < 0 or self.jobs < 0:
@@ -134,14 +137,20 @@ def require_same_question(task: Task, datasets: Sequence[str]) -> None:
 def asked(task: Task, datasets: Sequence[str]) -> Any:
     """As JSON: all that a result depends on; datasets: hashes of what is learned from."""
     config = task.config
-    experiment = dump(task.experiment)
-    recording = experiment["data"].pop("recording")
+    kept = ("starts", "tasks", "max_steps", "screen", "device")
+    how = {"datasets": list(datasets), **{name: getattr(config, name) for name in kept}}
+    return json.loads(json.dumps({**asked_of(task.experiment), **how}))
+
+
+def asked_of(experiment: Experiment) -> dict[str, Any]:
+    """A recipe as JSON, without where its data lies and how many processes record it: neither changes a result."""
+    told = dump(experiment)
+    recording = told["data"].pop("recording")
     if recording is not None:
         recording["record"].pop("workers")
-    for dataset in (experiment["data"], *experiment["data"]["sources"]):
+    for dataset in (told["data"], *told["data"]["sources"]):
         dataset.pop("path")
-    how = {"starts": config.starts, "tasks": config.tasks, "max_steps": config.max_steps, "screen": config.screen}
-    return json.loads(json.dumps({"experiment": experiment, "recording": recording, "datasets": list(datasets), **how}))
+    return {"experiment": told, "recording": recording}
 
 
 def run_one(task: Task) -> dict[str, Any]:
@@ -182,11 +191,11 @@ def run_one(task: Task) -> dict[str, Any]:
 
 
 def _trained(task: Task) -> Policy:
-    experiment, folder = task.experiment, task.folder
+    experiment, folder, device = task.experiment, task.folder, task.config.device
     done = list_checkpoints(folder)
     if not done or done[-1].name != f"step_{experiment.loop.num_steps}":
-        run_training(experiment, folder, resume=bool(done))
-    policy, _ = load_policy(folder)
+        run_training(experiment, folder, resume=bool(done), device=device)
+    policy, _ = load_policy(folder, device=device)
     return policy
 
 

@@ -22,7 +22,7 @@ from volition.studies.compare_rows import Row, make_rows
 from volition.studies.output import write
 from volition.studies.progress import Bars
 from volition.studies.spread import Engine
-from volition.studies.tuning import TuningConfig, tuned
+from volition.studies.tuning import TuningConfig, tune
 from volition.studies.vary import Variant, make_variants
 
 
@@ -51,6 +51,8 @@ class CompareCommand:
     """Runs at a time, a thread each."""
     engine: Engine = "processes"
     """Where they run: processes of this machine, or a Ray cluster."""
+    device: str = "cpu"
+    """What they train and act on: cpu, cuda. Runs at a time share it."""
     run: Path = Path("runs/compare")
     """The folder of all runs. What is finished there is not done again."""
     json: Path | None = None
@@ -100,12 +102,16 @@ def execute(name: str, flags: Sequence[str]) -> list[Row]:
         jobs=command.jobs,
         engine=command.engine,
         screen=command.screen,
+        device=command.device,
     )
+    if command.tune and command.screen:
+        raise ValueError("--tune tries the whole recipe, and --screen trains heads alone: leave one of them out")
     with Bars() as bars:
         prepare([variant.experiment for variant in variants], bars.say)
         if command.tune:
             search = TuningConfig(trials=command.tune)
-            variants = [tuned(variant, command.run / "tuning", search) for variant in variants]
+            folder = command.run / "tuning"
+            variants = tune(variants, folder, search, jobs=command.jobs, engine=command.engine, say=bars.say)
         results = compare(variants, config, bars.say)
     rows = make_rows(results)
     document = document_of(name, command, rows)

@@ -2,20 +2,24 @@
 
     variant --trials: short runs, by validation loss--> the variant with the best rates found
 
-The search is resumable: finished trials stand in tuning.json and are not run again. It sees the held-out episodes, as
-choosing any setting by validation does; closed-loop success is measured on starts that it never saw.
+Several variants are searched for at a time, the trials of each one after the other: each is drawn from what those
+before it found. The search is resumable: finished trials stand in tuning.json and are not run again. It sees the
+held-out episodes, as choosing any setting by validation does; closed-loop success is measured on starts that it never
+saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from volition.config import Experiment
-from volition.data.files import read_json, write_json
-from volition.studies.compare import HELD_OUT
+from volition.data.files import json_differences, read_json, write_json
+from volition.studies.compare import HELD_OUT, Say, asked_of
+from volition.studies.spread import Engine, spread
 from volition.studies.training import run_training
 from volition.studies.vary import Variant
 from volition.training.metrics import read_metrics
@@ -39,18 +43,45 @@ class TuningConfig:
             )
 
 
-def tuned(variant: Variant, folder: Path, config: TuningConfig) -> Variant:
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """One variant's: everything that a process on another machine needs."""
+
+    variant: Variant
+    folder: Path
+    config: TuningConfig
+
+
+def tune(
+    variants: Sequence[Variant], folder: Path, config: TuningConfig, *, jobs: int, engine: Engine, say: Say
+) -> list[Variant]:
+    """Every variant with the learning rates that had its lowest validation loss. ValueError where rates are varied."""
+    if varied := sorted({name for one in variants for name, _ in one.labels if name.rpartition(".")[2] in RATES}):
+        raise ValueError(f"--tune finds the learning rates of every row, so {', '.join(varied)} cannot be varied too")
+    _optuna()
+    searches = [Search(variant=one, folder=folder / one.folder, config=config) for one in variants]
+    found = dict[int, Variant]()
+    for place, variant in spread(tuned, searches, jobs=jobs, engine=engine):
+        found[place] = variant
+        say("tune", len(found) / len(variants), variant.name)
+    return [found[place] for place in range(len(variants))]
+
+
+def tuned(one: Search) -> Variant:
     """The variant with the learning rates that had the lowest validation loss, as a row of the same name."""
-    best = min(search(variant.experiment, folder / variant.folder, config), key=lambda trial: trial["loss"])
-    return replace(variant, experiment=with_rates(variant.experiment, best["rates"]))
+    best = min(search(one.variant.experiment, one.folder, one.config), key=lambda trial: trial["loss"])
+    return replace(one.variant, experiment=with_rates(one.variant.experiment, best["rates"]))
 
 
 def search(experiment: Experiment, folder: Path, config: TuningConfig) -> list[dict[str, Any]]:
-    """All trials: {"rates": {name: value}, "loss": validation loss}."""
+    """All trials: {"rates": {name: value}, "loss": validation loss}. ValueError where the folder has another search."""
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    done = folder / "tuning.json"
-    trials: list[dict[str, Any]] = read_json(done) if done.exists() else []
+    done, question = folder / "tuning.json", _question(experiment, config)
+    before = read_json(done) if done.exists() else {"asked": question, "trials": []}
+    if differences := json_differences(before["asked"], question):
+        raise ValueError(f"{folder} holds another search ({differences[0]}): take another --run")
+    trials: list[dict[str, Any]] = before["trials"]
     space = {name: optuna.distributions.FloatDistribution(config.low, config.high, log=True) for name in RATES}
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=experiment.loop.seed + len(trials)))
     for trial in trials:
@@ -61,8 +92,15 @@ def search(experiment: Experiment, folder: Path, config: TuningConfig) -> list[d
         loss = try_out(with_rates(experiment, rates), folder / f"trial-{len(trials)}", config.share)
         study.tell(asked, loss)
         trials.append({"rates": rates, "loss": loss})
-        write_json(done, trials)
+        write_json(done, {"asked": question, "trials": trials})
     return trials
+
+
+def _question(experiment: Experiment, config: TuningConfig) -> Any:
+    """As JSON: all that a trial's loss depends on but its rates, and how these are drawn; more trials may follow."""
+    kept = {name: value for name, value in asdict(config).items() if name != "trials"}
+    whole = with_rates(experiment, dict.fromkeys(RATES, 0.0))
+    return json.loads(json.dumps({"experiment": asked_of(whole), "search": kept}))
 
 
 def with_rates(experiment: Experiment, rates: Mapping[str, float]) -> Experiment:
