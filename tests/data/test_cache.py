@@ -125,3 +125,14 @@ def test_the_fingerprint_is_of_content_not_of_place(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
     with pytest.raises(FileNotFoundError, match="must be a dataset folder"):
         fingerprint(tmp_path / "nothing")
+
+
+def test_frames_of_equal_size_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
+    """As where labels were mended in place: the files keep their size."""
+    frame = tmp_path / "episode_0000001.npz"
+    found = set()
+    for value in (0.0, 1.0):
+        np.savez(frame, rel_actions=np.full(7, value))
+        found.add((frame.stat().st_size, fingerprint(tmp_path)))
+    assert len({size for size, _ in found}) == 1
+    assert len(found) == 2

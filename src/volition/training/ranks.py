@@ -124,7 +124,8 @@ def joined(device: str = "cpu", *, tensor: int = 1, alone: bool = False) -> Iter
         store = dist.HashStore()
     kind = device.split(":")[0]
     own = {"store": store, "rank": 0, "world_size": 1} if store is not None else {}
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", **own)
+    # What sharding with offloading keeps in the CPU's memory is added up there, by gloo.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", **own)
     try:
         yield place(kind, tensor), device
     except BaseException as error:
