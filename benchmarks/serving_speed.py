@@ -1,6 +1,6 @@
 """What a server costs beside the policy itself, and whether it keeps a crowd of robots apart for long.
 
-    OMP_NUM_THREADS=1 python benchmarks/serving_speed.py overhead [--model tiny|70m] [--requests 300]
+    OMP_NUM_THREADS=1 python benchmarks/serving_speed.py overhead [--model tiny|100m] [--requests 300]
     OMP_NUM_THREADS=1 python benchmarks/serving_speed.py soak [--model pocket] [--sessions 32] [--hz 10] [--seconds 600]
                                                               [--fixed]
 
@@ -54,11 +54,11 @@ COMPARED = 1000  # answers of a robot
 MODELS = {
     "pocket": TinyPaliGemma(width=64, num_heads=2, vision_layers=2, text_layers=2, image_size=48),
     "tiny": TinyPaliGemma(vision_layers=4, text_layers=4, bfloat16=True),
-    "70m": TinyPaliGemma(
+    "100m": TinyPaliGemma(
         width=640, num_heads=10, vision_layers=8, text_layers=9, mlp_ratio=4, image_size=224, bfloat16=True
     ),
 }
-SIZES = {"pocket": 48, "tiny": 96, "70m": 224}
+SIZES = {"pocket": 48, "tiny": 96, "100m": 224}
 
 
 def make_checkpoint(model: str, folder: Path) -> Path:

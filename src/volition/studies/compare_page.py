@@ -9,7 +9,7 @@ from typing import Any
 from volition.evaluation.statistics import Estimate
 from volition.studies.compare_rows import Row
 from volition.studies.html_page import html_page
-from volition.studies.report_numbers import interval, percent
+from volition.studies.report_numbers import change, interval, p_value, percent
 from volition.studies.report_parts import Curve
 from volition.studies.report_plots import Axes, line_plot
 
@@ -61,9 +61,9 @@ def cells(row: Row, rows: Sequence[Row], *, few: bool = False) -> list[str]:
         told |= {"success": percent(row.success.value), "95 %": interval(row.success)}
         told["by seed"] = ", ".join(f"{100 * one.value:.0f}" for one in row.by_seed)
     if (gap := row.difference) is not None:
-        told["behind the first"] = f"{100 * gap.value:+.0f} ({100 * gap.low:+.0f} to {100 * gap.high:+.0f})"
-    if (p_value := row.p_corrected) is not None:
-        told["p"] = f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
+        told["behind the first"] = change(gap.value, gap.low, gap.high)
+    if row.p_corrected is not None:
+        told["p"] = p_value(row.p_corrected)
     return [told.get(column, "") for column in columns(rows, few=few)]
 
 

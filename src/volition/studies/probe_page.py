@@ -11,7 +11,7 @@ from typing import Any
 
 from volition.evaluation.statistics import Estimate
 from volition.studies.html_page import html_page
-from volition.studies.report_numbers import THIN, interval, percent, rate, words
+from volition.studies.report_numbers import THIN, change, interval, p_value, percent, rate, words
 from volition.studies.report_sections import rate_row, rate_scale
 
 STYLE = """
@@ -68,10 +68,8 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _change(change: Mapping[str, Any]) -> str:
-    low, high = (round(100 * bound) for bound in change["interval"])
-    sure = f"p = {change['p_value']:.2g}" if change["p_value"] >= 0.001 else "p < 0.001"
-    return f"{100 * change['difference']:+.0f} points ({low:+d} to {high:+d}), {sure}"
+def _change(found: Mapping[str, Any]) -> str:
+    return f"{change(found['difference'], *found['interval'])} points, p: {p_value(found['p_value'])}"
 
 
 def _swap(swap: Mapping[str, Any] | None) -> str:

@@ -31,6 +31,16 @@ def interval(estimate: Estimate) -> str:
     return f"{low}\u2013{high}{THIN}%"
 
 
+def change(difference: float, low: float, high: float) -> str:
+    """'+12 (+3 to +20)': points, of a difference of two rates and its interval."""
+    return f"{100 * difference:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
+
+
+def p_value(p: float) -> str:
+    """'0.021', '< 0.001'"""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def duration(seconds: float) -> str:
     """'4.2 s', '38 s', '4 min 52 s', '1 h 07 min'"""
     return " ".join(f"{number}{THIN}{unit}" for number, unit in _parts(seconds))
