@@ -25,6 +25,7 @@ from volition.serving.http import Http
 from volition.serving.recording import Recorder
 from volition.serving.served import Load, Served
 from volition.serving.service import Service
+from volition.serving.silence import ImpatientHttp
 from volition_client.errors import ServerError
 from volition_client.safety import load_limits
 
@@ -107,6 +108,7 @@ class Server:
             port=config.port,
             ssl_certfile=None if config.tls_certificate is None else str(config.tls_certificate),
             ssl_keyfile=None if config.tls_key is None else str(config.tls_key),
+            http=ImpatientHttp,
             ws="websockets-sansio",
             ws_max_size=config.max_message_bytes,
             ws_per_message_deflate=False,  # pictures do not get smaller, only later
