@@ -97,3 +97,35 @@ def test_real_time_chunks_are_the_same_for_any_number_of_workers(continuing: Pol
     spread = evaluate(continuing, ToyConfig(), trials, dataclasses.replace(config, num_workers=2, slots_per_worker=2))
     assert same(alone, spread)
     assert alone != evaluate(continuing, ToyConfig(), trials, CONFIG)
+
+
+def test_interleaved_history_answers_the_same_beside_any_neighbours() -> None:
+    """Rows of one length go through the backbone together, so how many there are depends on who is where."""
+    backbone = make_backbone("paligemma")
+    head = make_head("lstm", backbone, SPEC.action_space, state_dim=2)
+    collator = Collator(Transform(), backbone.adapter, ("base",), (0, 1), interleaved=True)
+    policy = Policy(backbone, head, collator, max_steps=4).eval()
+    trials = task_trials(TASKS, num_starts=4, first_seed=0, split="train")
+    config = dataclasses.replace(CONFIG, max_steps=12)
+    alone = evaluate(policy, ToyConfig(), trials, config)
+    for workers, slots in ((2, 3), (1, 2)):
+        spread = evaluate(
+            policy, ToyConfig(), trials, dataclasses.replace(config, num_workers=workers, slots_per_worker=slots)
+        )
+        assert same(alone, spread)
+
+
+def test_a_policy_whose_answers_hang_on_how_many_remember_is_found_out(policy: Policy) -> None:
+    class Crowded(Policy):
+        def act(self, observations, states):  # type: ignore[no-untyped-def]
+            chunks, after = super().act(observations, states)
+            old = sum(state.head != self.head.start() for state in states) if self.head.start() is not None else 0
+            return chunks + (1e-3 if old == 3 else 0.0), after
+
+    env, looks = ToyConfig()(), []
+    for trial in task_trials(TASKS, num_starts=4, first_seed=0)[:6]:
+        env.reset(trial.start)
+        looks.append(env.observe("go to the red square"))
+    crowded = Crowded(policy.backbone, policy.head, policy.collator)
+    assert rows_are_independent(policy, looks, 6)
+    assert rows_are_independent(crowded, looks, 6) == (policy.head.start() is None)

@@ -80,7 +80,7 @@ def test_fewer_rows_are_asked_for_only_where_that_changes_no_bit(
 ) -> None:
     actor = Sized(same_from)
     results = evaluate(actor, ToyConfig(), TRIALS[:5], HERE)
-    tried = 5 + 2 + 2 * 2  # calls that show independence, and two for every half
+    tried = 5 + 3 + 2 + 2 * 2  # calls that show independence, and two for every half
     assert set(actor.batches[tried:]) == sizes, "the last of five trials is alone"
     assert same(results, evaluate(Sized(same_from), ToyConfig(), TRIALS[:5], dataclasses.replace(HERE, num_workers=2)))
     env = Toy()

@@ -10,6 +10,7 @@ import numpy as np
 from volition.contract import ActionSpace
 from volition.records import Actor, Inpainter, Observation, Settled
 
+PROPORTIONS = (1, 2, 3, 5, 8, 13)  # rows with a memory, in trials of whether rows are independent
 SLACK = 1e-5  # share of a dimension's range by which rounding may carry an action out of it
 
 
@@ -80,7 +81,8 @@ def answers(
 def rows_are_independent(actor: Actor, observations: Sequence[Observation], size: int) -> bool:
     """Whether rows answer the same, to the bit, at other places, beside other neighbours, and alone.
 
-    Tried on `observations` with fresh states and with states that have seen one step, mixed.
+    Tried on `observations` with fresh states and with states that have seen one step, mixed in several proportions: a
+    policy with interleaved history goes through rows of one length together, however many there are.
     """
     assert 1 <= len(observations) <= size
     policy, rows = FixedBatch(actor, size), range(len(observations))
@@ -92,7 +94,12 @@ def rows_are_independent(actor: Actor, observations: Sequence[Observation], size
     answers, _ = policy.act([observations[i] for i in turned], mixed)
     same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(turned, answers))
     alone = [policy.act([observations[i]], actor.start(1))[0][0] for i in (0, rows[-1])]
-    return same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))
+    same = same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))
+    for old in PROPORTIONS:
+        if same and old < len(observations):
+            answers, _ = policy.act(observations, [*later[:old], *actor.start(len(observations) - old)])
+            same = np.array_equal(answers, np.concatenate((second[:old], first[old:])))
+    return same
 
 
 def sizes_alike(actor: Actor, observations: Sequence[Observation], size: int) -> tuple[int, ...]:
