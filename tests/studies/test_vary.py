@@ -1,5 +1,6 @@
 """What `volition compare` is told to vary, and what it makes of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from volition.config import Experiment
 from volition.heads import ActionLoss, FlowHeadConfig, LSTMHeadConfig, MLPHeadConfig
-from volition.recipes import demo, seeds_table
+from volition.recipes import demo, seeds_table, seeds_table_mobile
 from volition.studies.vary import make_variants, set_field, split_values
 
 
@@ -73,8 +74,9 @@ def test_values_are_parted_outside_of_brackets_only() -> None:
     assert split_values("A(x=1, y=(2, 3)),B,'c'") == ["A(x=1, y=(2, 3))", "B", "'c'"]
 
 
-def test_the_shipped_study_has_eight_rows_with_one_budget() -> None:
-    rows = seeds_table()
+@pytest.mark.parametrize("study", [seeds_table, seeds_table_mobile])
+def test_a_shipped_study_has_eight_rows_with_one_budget(study: Callable[[], dict[str, Experiment]]) -> None:
+    rows = study()
     assert len(rows) == 8
     assert len({(row.loop.num_steps, row.loop.batch_size, row.loop.seed, row.window) for row in rows.values()}) == 1
     assert len({str(row) for row in rows.values()}) == 8

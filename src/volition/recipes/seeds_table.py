@@ -1,6 +1,7 @@
 """Eight rows of VLM, head, normalisation and augmentation: the comparison that Mobile VLA began with, at laptop size.
 
     volition compare seeds-table --seeds 3                     on the desk, recorded on first use
+    volition compare seeds-table-mobile --seeds 3              on the mobile base: 3-D, and its first row in 2-D too
     volition compare my_lab.recipes:rows --seeds 3             `rows_on` with a recipe of yours: 2-D, 3-D, any robot
 
 All weights are random and every row has the same steps: it tells the parts apart, not what they could reach.
@@ -15,6 +16,7 @@ from volition.backbones.images import Augmentation
 from volition.config import Experiment
 from volition.heads import ActionLoss, LSTMHeadConfig, MLPHeadConfig
 from volition.recipes.desk import demo
+from volition.recipes.mobile import mobile_2d, mobile_3d
 
 AUGMENTED = Augmentation(shift=0.03, brightness=0.1, contrast=0.1)
 
@@ -23,6 +25,14 @@ def seeds_table() -> dict[str, Experiment]:
     """Kosmos-2 and CLIP, LSTM and MLP, with and without normalisation and augmentation, on the desk."""
     base = demo()
     return rows_on(replace(base, loop=replace(base.loop, batch_size=16)))
+
+
+def seeds_table_mobile() -> dict[str, Experiment]:
+    """Kosmos-2 and CLIP, LSTM and MLP, three action dimensions and two, with and without normalisation, on the base."""
+    rows, flat = rows_on(mobile_3d()), rows_on(mobile_2d())
+    del rows["Kosmos-2 + CLIP, LSTM"]
+    (first, *others) = rows
+    return {first: rows[first], f"{first}, 2-D": flat[first], **{name: rows[name] for name in others}}
 
 
 def rows_on(base: Experiment) -> dict[str, Experiment]:
