@@ -68,7 +68,7 @@ class Plan:
                 **{name: getattr(self.rollout, name) for name in kept},
             },
             **self.about,
-            "versions": {name: version(name) for name in ("volition", "torch", "numpy")},
+            "versions": {name: version(name) for name in ("volition", "torch", "transformers", "numpy")},
             "code": code_hash(),
         }
 

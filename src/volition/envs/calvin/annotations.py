@@ -6,6 +6,8 @@ has the same tasks, and says them in a hundred ways.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,12 @@ def sentences(clone: Path, split: str) -> Mapping[str, tuple[str, ...]]:
     if wrong:
         raise ValueError(f"{path} must have a list of sentences for each of the {len(TASKS)} tasks; not so {wrong}")
     return {task: tuple(tree[task]) for task in TASKS}
+
+
+def digest(clone: Path) -> str:
+    """Of the sentences of a clone, 12 digits: what is said is part of what a result depends on."""
+    said = json.dumps([sorted(sentences(clone, split).items()) for split in FILES])
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def taught(clone: Path, task: str, more: int) -> tuple[str, ...]:

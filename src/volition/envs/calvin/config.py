@@ -10,7 +10,8 @@ import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
 from volition.envs.base import Finding
-from volition.envs.calvin.clones import CALVIN_ENV, commit
+from volition.envs.calvin.annotations import digest
+from volition.envs.calvin.clones import CALVIN, CALVIN_ENV, commit
 from volition.envs.calvin.places import Placement, draws
 from volition.envs.calvin.sequences import NUM_OFFICIAL, fresh, official
 from volition.envs.calvin.simulator import RENDERERS, Renderer
@@ -124,4 +125,5 @@ class CalvinSimConfig:
             pybullet = "not installed"
         found = commit(CALVIN_ENV.find(self.calvin_env)) or "of an unknown commit"
         simulator = f"CALVIN, {CALVIN_ENV.repository} {found[:12]}"
-        return {"simulator": simulator, "renderer": self.renderer, "pybullet": pybullet}
+        told = digest(CALVIN.find(self.calvin))
+        return {"simulator": simulator, "renderer": self.renderer, "pybullet": pybullet, "sentences": told}
