@@ -136,3 +136,13 @@ def test_frames_of_equal_size_are_told_apart_by_what_they_hold(tmp_path: Path) -
         found.add((frame.stat().st_size, fingerprint(tmp_path)))
     assert len({size for size, _ in found}) == 1
     assert len(found) == 2
+
+
+def test_hidden_files_do_not_count_among_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volition.data.fingerprint.SAMPLED", 3)
+    for number in range(9):
+        np.savez(tmp_path / f"episode_{number:07d}.npz", x=np.full(3, number))
+    before = fingerprint(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    np.savez(tmp_path / ".cache" / "x.npz", x=np.zeros(2))
+    assert fingerprint(tmp_path) == before

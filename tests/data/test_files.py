@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, whoever else writes them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,12 @@ def _write_half(path: Path) -> None:
     with replacing(path) as temporary:
         temporary.write_text("{")
         raise RuntimeError("half written")
+
+
+def test_what_killed_writers_left_is_cleared_away_a_day_later(tmp_path: Path) -> None:
+    left = [tmp_path / f".score.json.{name}.part.json" for name in ("0ld", "new")]
+    for path in left:
+        path.write_text("{")
+    os.utime(left[0], (0, 0))
+    write_json(tmp_path / "score.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".score.json.new.part.json", "score.json"]

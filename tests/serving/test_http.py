@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -270,9 +271,23 @@ def test_confidence_is_sent_where_the_policy_has_one() -> None:
 
 def test_a_certificate_that_is_none_is_said_before_anybody_is_told_an_address(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("no key")
-    config = ServeConfig(port=0, tls_certificate=tmp_path / "key.pem", tls_key=tmp_path / "key.pem")
-    with pytest.raises(ValueError, match="must be a PEM certificate and its key"), background(served(), config):
+    for key in ("key.pem", "none.pem"):
+        with pytest.raises(ValueError, match="must be a PEM certificate and its key"):
+            ServeConfig(tls_certificate=tmp_path / "key.pem", tls_key=tmp_path / key)
+
+
+def test_a_server_that_cannot_start_leaves_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the web server has a defect")
+
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    monkeypatch.setattr("volition.serving.server._Uvicorn.serve", fail)
+    with pytest.raises(RuntimeError, match="has a defect"), background(served(), ServeConfig(port=port)):
         pass
+    monkeypatch.undo()
+    with background(served(), ServeConfig(port=port)) as running:
+        assert running.addresses.url.endswith(str(port))
 
 
 @pytest.mark.parametrize("request_number", [10**30, -(10**30), 10**400, 1e300, True, "1"])

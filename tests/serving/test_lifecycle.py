@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import logging
 import resource
 import signal
@@ -20,11 +22,12 @@ from websockets.exceptions import ConnectionClosed
 from tests.serving.process import Process, wait_until
 from tests.serving.robots import ROBOT, Recalling, expected, look, served
 from tests.serving.test_http import ask
+from volition.serving import recording
 from volition.serving.config import ServeConfig
 from volition.serving.recording import read_records, recorded_files
 from volition.serving.replay import replay
 from volition.serving.server import background
-from volition.serving.sessions import SessionLimits
+from volition.serving.sessions import Session, SessionLimits
 from volition_client import Client, ConnectionLostError, ServerError
 from volition_client.codec import pack
 
@@ -263,3 +266,60 @@ def test_a_full_disk_refuses_the_request_and_spoils_nothing(tmp_path: Path) -> N
     assert all(np.array_equal(a, b) for a, b in zip([first, *rest], expected(looks), strict=True))
     assert len(list(read_records(tmp_path))) == 3
     assert replay(served(), tmp_path, tolerance=0.0).equal
+
+
+def test_a_refused_request_moves_no_envelope(tmp_path: Path) -> None:
+    """What was not sent is no motion: the acceleration that is allowed does not grow with every refusal."""
+    limits = tmp_path / "limits.json"
+    limits.write_text(json.dumps({"hold": [0.0] * ROBOT.action_space.dim, "acceleration": 0.05}))
+    config = ServeConfig(port=0, record=tmp_path / "requests", safety=limits)
+    with background(served(), config) as running, Client(running.addresses.websocket) as client:
+        wanted = client.infer(look(1))["actions"]
+        client.reset()
+        for seed in (1, 2, 3):
+            with files_of_at_most(100), pytest.raises(ServerError, match="could not be recorded"):
+                client.infer(look(seed))
+        assert np.array_equal(client.infer(look(1))["actions"], wanted)
+
+
+def test_a_recording_that_cannot_go_on_in_another_file_refuses_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "FILE_BYTES", 10)  # every record has a file of its own
+    create = recording._create
+
+    def full(folder: Path) -> Any:
+        raise OSError("no space left on device")
+
+    looks = [look(seed) for seed in range(3)]
+    with (
+        background(served(), ServeConfig(port=0, record=tmp_path)) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        client.infer(looks[0])
+        monkeypatch.setattr(recording, "_create", full)
+        for _ in range(2):
+            with pytest.raises(ServerError, match="no space left on device"):
+                client.infer(looks[1])
+        monkeypatch.setattr(recording, "_create", create)
+        for one in looks[1:]:
+            client.infer(one)
+    assert len(recorded_files(tmp_path)) == len(list(read_records(tmp_path))) == 3
+    assert replay(served(), tmp_path, tolerance=0.0).equal
+
+
+def test_what_was_answered_is_recorded_though_the_client_leaves(tmp_path: Path) -> None:
+    async def leave() -> None:
+        recorder, go_on = recording.Recorder(tmp_path), threading.Event()
+        recorder._thread.submit(go_on.wait)  # others' records are before this one
+        session = Session(id="a", owner="", protocol="websocket", peer="")
+        writing = asyncio.ensure_future(recorder.write(session, look(1), {"actions": np.zeros((1, 2))}, fresh=True))
+        await asyncio.sleep(0.05)
+        writing.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        recorder.close()
+
+    asyncio.run(leave())
+    assert len(list(read_records(tmp_path))) == 1

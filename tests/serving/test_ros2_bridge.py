@@ -70,6 +70,22 @@ def test_the_bridge_drives_a_base_within_its_limits(example: Any, client: Client
     assert {twist["linear"]["y"] for twist in sent} == {0.0}
 
 
+def test_pictures_that_no_longer_come_mean_hold(example: Any, client: Client) -> None:
+    """Also while a chunk is executed whose look was new enough when it was taken."""
+    now, sent = [100.0], list[Any]()
+    limits = SafetyLimits(Hold((0.0, 0.0)), stale_seconds=0.3)
+    bridge = example.Bridge(client, client.metadata, limits, sent.append, "go", clock=lambda: now[0])
+    for camera in ("static", "gripper"):
+        bridge.on_image(camera, Image(pictures(1).tobytes()))
+    bridge.on_state(JointState(["x", "y", "z"], [0.0, 0.0, 0.0]))
+    now[0] += 0.2
+    bridge.step()
+    assert bridge.envelope.counts["stale"] == 0
+    now[0] += 0.2
+    bridge.step()
+    assert bridge.envelope.counts["stale"] == 1
+
+
 def test_the_state_arrives_in_the_policys_order(example: Any, client: Client) -> None:
     bridge = example.Bridge(client, client.metadata, SafetyLimits(Hold((0.0, 0.0))), lambda twist: None, "go")
     for camera in ("static", "gripper"):

@@ -54,7 +54,7 @@ def test_a_red_thing_is_red_where_it_is_said_to_be() -> None:
     assert hits >= 0.7 * seen, "hidden behind a box now and then, but in view most of the time"
 
 
-def test_questions_are_no_instructions_and_need_no_unknown_word() -> None:
+def test_questions_are_no_instructions_and_ask_of_everything() -> None:
     told = {sentence.lower() for task in TASKS for split in SPLITS for sentence in instructions(task, split)}
     rng = np.random.default_rng(0)
     moments = [points(facts(draw(np.random.default_rng(seed)))) for seed in range(40)]

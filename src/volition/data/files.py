@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+ABANDONED = 86_400.0  # seconds after which half a file is taken for one whose writer was killed
 
 
 @contextmanager
@@ -20,6 +24,10 @@ def replacing(path: Path) -> Iterator[Path]:
     The name is this block's alone: two processes that end one evaluation write the same file at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield temporary

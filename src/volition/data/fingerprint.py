@@ -25,19 +25,17 @@ def fingerprint(root: Path) -> str:
     digest = hashlib.sha256()
     top = root if root.is_dir() else root.parent
     paths = root.rglob("*") if root.is_dir() else [root, *top.glob(f"{glob.escape(root.name)}.*")]
-    files = sorted(path for path in paths if path.is_file())
-    frames = [path for path in files if path.suffix in FRAMES]
-    unread = set(frames) - set(frames[:: 1 + len(frames) // SAMPLED])
-    for path in files:
-        name = path.relative_to(top)
-        if any(part.startswith(".") for part in name.parts):
-            continue
+    named = sorted((path, path.relative_to(top)) for path in paths if path.is_file())
+    files = [(path, name) for path, name in named if not any(part.startswith(".") for part in name.parts)]
+    frames = [path for path, _ in files if path.suffix in FRAMES]
+    sampled = set(frames[:: 1 + len(frames) // SAMPLED])
+    for path, name in files:
         if isinstance(path, RemotePath):
             digest.update(f"{name.as_posix()}\0{state_of(path)}\0".encode())
             continue
         size = path.stat().st_size
         digest.update(f"{name.as_posix()}\0{size}\0".encode())
-        if path not in unread:
+        if path.suffix not in FRAMES or path in sampled:
             with path.open("rb") as file:
                 digest.update(file.read(BLOCK))
                 file.seek(max(size - BLOCK, 0))

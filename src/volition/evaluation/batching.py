@@ -10,7 +10,7 @@ import numpy as np
 from volition.contract import ActionSpace
 from volition.records import Actor, Inpainter, Observation, Settled
 
-PROPORTIONS = (1, 2, 3, 5, 8, 13)  # rows with a memory, in trials of whether rows are independent
+PROPORTIONS = (1, 2, 3, 5, 8, 13)  # rows with a memory, or without, in trials of whether rows are independent
 SLACK = 1e-5  # share of a dimension's range by which rounding may carry an action out of it
 
 
@@ -95,9 +95,9 @@ def rows_are_independent(actor: Actor, observations: Sequence[Observation], size
     same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(turned, answers))
     alone = [policy.act([observations[i]], actor.start(1))[0][0] for i in (0, rows[-1])]
     same = same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))
-    for old in PROPORTIONS:
-        if same and old < len(observations):
-            answers, _ = policy.act(observations, [*later[:old], *actor.start(len(observations) - old)])
+    for old in sorted({one for few in PROPORTIONS for one in (few, len(rows) - few)}):
+        if same and 0 < old < len(rows):
+            answers, _ = policy.act(observations, [*later[:old], *actor.start(len(rows) - old)])
             same = np.array_equal(answers, np.concatenate((second[:old], first[old:])))
     return same
 

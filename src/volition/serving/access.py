@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,3 +102,11 @@ def require_known_host(host: str, *, only_loopback: bool) -> None:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+def require_certificate(certificate: Path, key: Path) -> None:
+    """ValueError where they cannot be used: before a policy is loaded or anybody is told an address."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"{certificate} and {key} must be a PEM certificate and its key, but {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from volition.serving.access import is_loopback
+from volition.serving.access import is_loopback, require_certificate
 from volition.serving.sessions import SessionLimits
 
 
@@ -42,6 +42,8 @@ class ServeConfig:
     def __post_init__(self) -> None:
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("TLS needs both --tls-certificate and --tls-key")
+        if self.tls_certificate is not None and self.tls_key is not None:
+            require_certificate(self.tls_certificate, self.tls_key)
         if not is_loopback(self.host) and self.tokens is None:
             raise ValueError(
                 f"--host {self.host} can be reached from other machines, so clients need tokens: --tokens FILE "

@@ -47,13 +47,22 @@ class Recorder:
         self, session: Session, message: Mapping[str, Any], answer: Mapping[str, Any], *, fresh: bool
     ) -> None:
         record = {"session": session.id, "fresh": fresh, "message": dict(message), "answer": dict(answer)}
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._append, record)
+        written = asyncio.get_running_loop().run_in_executor(self._thread, self._append, record)
+        try:
+            await asyncio.shield(written)
+        except asyncio.CancelledError:  # the client left: what it was answered is recorded all the same
+            await written
+            raise
 
     def close(self) -> None:
         self._thread.shutdown()
         self._file.close()
 
     def _append(self, record: Any) -> None:
+        if self._file.tell() > FILE_BYTES:
+            following = _create(self._folder)
+            self._file.close()
+            self._file = following
         data = pack(record)
         left, start = memoryview(_LENGTH.pack(len(data)) + data), self._file.tell()
         try:
@@ -63,9 +72,6 @@ class Recorder:
             self._file.truncate(start)
             self._file.seek(start)
             raise
-        if self._file.tell() > FILE_BYTES:
-            self._file.close()
-            self._file = _create(self._folder)
 
 
 def _create(folder: Path) -> FileIO:

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -55,7 +54,6 @@ class Server:
     def __init__(self, served: Served, config: ServeConfig, load: Load | None = None):
         """ValueError for files of tokens or limits that do not fit. `load` reads the policy anew."""
         self._config = config
-        _check_certificate(config)
         self._tokens: Tokens = read_tokens(config.tokens)
         limits = None if config.safety is None else load_limits(config.safety)
         recorder = None if config.record is None else Recorder(config.record)
@@ -86,7 +84,7 @@ class Server:
             await service.drain()
         finally:
             web.should_exit = True
-            await running
+            await asyncio.gather(running, return_exceptions=True)
             for task in side:
                 task.cancel()
             await asyncio.gather(*side, return_exceptions=True)
@@ -94,6 +92,7 @@ class Server:
                 await zmq.close()
             await service.close()
             listener.close()
+        running.result()  # what ended it, where nobody had asked it to end
         logger.warning("stopped serving at %s:%d", config.host, config.port)
 
     def stop(self) -> None:
@@ -162,18 +161,6 @@ class Server:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             self.service.sessions.expire()
-
-
-def _check_certificate(config: ServeConfig) -> None:
-    """ValueError where there is one and it cannot be used: before anything is loaded or announced."""
-    if config.tls_certificate is None:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_certificate, config.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ValueError(
-            f"{config.tls_certificate} and {config.tls_key} must be a PEM certificate and its key, but {error}"
-        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

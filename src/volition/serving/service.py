@@ -102,7 +102,7 @@ class Service:
         session.busy, self._under_way = True, self._under_way + 1
         try:
             result = await self._ask(job)
-            before = session.memory, session.prompt, session.request, session.answer
+            before = session.moment()
             answer = self._complete(session, observation, result, forget, observed_at)
             session.request = None if request is None else int(request)
             answer["server_timing"] = {
@@ -112,8 +112,8 @@ class Service:
             session.answer = answer
             try:
                 await self._record(session, message, answer)
-            except OSError as error:
-                session.memory, session.prompt, session.request, session.answer = before
+            except Exception as error:  # whatever it is: what is not recorded has not happened
+                session.go_back(before)
                 raise ServerError("internal", f"the request could not be recorded: {error}") from error
         finally:
             session.busy, self._under_way = False, self._under_way - 1

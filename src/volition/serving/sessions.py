@@ -10,15 +10,25 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from volition.serving.batching import Memory
-from volition_client.envelope import Envelope
+from volition_client.envelope import Envelope, Motion
 from volition_client.errors import ServerError
+
+OF_A_REQUEST = ("memory", "prompt", "request", "answer", "images", "actions", "requests", "interventions")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Of a session, between two requests."""
+
+    kept: Mapping[str, Any]
+    motion: Motion | None
 
 
 @dataclass(kw_only=True)
@@ -45,6 +55,18 @@ class Session:
     heard_at: float = 0.0
     used_at: float = 0.0
     allowance: float = 0.0  # requests that may come at once
+
+    def moment(self) -> Moment:
+        """What a request changes, for `go_back`."""
+        kept = {name: getattr(self, name) for name in OF_A_REQUEST}
+        return Moment(kept, None if self.envelope is None else self.envelope.motion())
+
+    def go_back(self, moment: Moment) -> None:
+        """The request failed after all, and its actions are not sent: the robot is where it was."""
+        for name, value in moment.kept.items():
+            setattr(self, name, value)
+        if self.envelope is not None:
+            self.envelope.go_back(moment.motion)
 
 
 @dataclass(frozen=True, kw_only=True)

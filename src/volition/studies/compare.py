@@ -116,7 +116,9 @@ def compare(
     }
     left = [number for number in range(len(tasks)) if number not in found]
     say("compare", len(found) / len(tasks), f"{len(found)} of {len(tasks)} runs were there already")
-    for place, result in spread(run_one, [tasks[number] for number in left], jobs=config.jobs, engine=config.engine):
+    for place, result in spread(
+        run_one, [tasks[number] for number in left], jobs=config.jobs, engine=config.engine, device=config.device
+    ):
         found[left[place]] = result
         task = tasks[left[place]]
         say("compare", len(found) / len(tasks), f"{task.variant.name}, seed {task.seed}")
@@ -137,7 +139,7 @@ def require_same_question(task: Task, datasets: Sequence[str]) -> None:
 def asked(task: Task, datasets: Sequence[str]) -> Any:
     """As JSON: all that a result depends on; datasets: hashes of what is learned from."""
     config = task.config
-    kept = ("starts", "tasks", "max_steps", "screen", "device")
+    kept = ("starts", "tasks", "max_steps", "screen", *(["device"] if config.device != "cpu" else []))
     how = {"datasets": list(datasets), **{name: getattr(config, name) for name in kept}}
     return json.loads(json.dumps({**asked_of(task.experiment), **how}))
 

@@ -16,13 +16,13 @@ from volition import recipes
 from volition.config import Experiment
 from volition.data.files import replacing, write_json
 from volition.names import locate, suggest
-from volition.studies.compare import CompareConfig, compare, prepare
+from volition.studies.compare import CompareConfig, Task, compare, prepare, require_runnable
 from volition.studies.compare_page import cells, columns, page
 from volition.studies.compare_rows import Row, make_rows
 from volition.studies.output import write
 from volition.studies.progress import Bars
 from volition.studies.spread import Engine
-from volition.studies.tuning import TuningConfig, tune
+from volition.studies.tuning import Place, TuningConfig, tune
 from volition.studies.vary import Variant, make_variants
 
 
@@ -108,10 +108,13 @@ def execute(name: str, flags: Sequence[str]) -> list[Row]:
         raise ValueError("--tune tries the whole recipe, and --screen trains heads alone: leave one of them out")
     with Bars() as bars:
         prepare([variant.experiment for variant in variants], bars.say)
+        for variant in variants:  # before hours of tuning, too
+            require_runnable(Task(config=config, variant=variant, seed=0))
         if command.tune:
             search = TuningConfig(trials=command.tune)
             folder = command.run / "tuning"
-            variants = tune(variants, folder, search, jobs=command.jobs, engine=command.engine, say=bars.say)
+            where = Place(jobs=command.jobs, engine=command.engine, device=command.device)
+            variants = tune(variants, folder, search, where, bars.say)
         results = compare(variants, config, bars.say)
     rows = make_rows(results)
     document = document_of(name, command, rows)

@@ -79,13 +79,14 @@ def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...]
     """The score of what several machines did; a report with so many films, or None of it, in the first folder."""
     done = merge(folders)
     score = score_of(done) | {"harness_file": str(write_harness_file(done))}
+    write_json(done.folder / SCORE, score)
     if films is not None:
         settings = done.settings
         env = load(settings["environment"], allow=allow)
         name, _, rest = settings["name"].partition("-")
         about = About(policy=f"checkpoint {settings['checkpoint']}", env_name=f"{name}, {rest}", env=env, films=films)
         score["report"] = str(write_report(evaluation_report(done, score, about), done.folder))
-    write_json(done.folder / SCORE, score)
+        write_json(done.folder / SCORE, score)
     return score
 
 

@@ -142,7 +142,8 @@ def _kind(config: Any) -> str:
 def _numbers(run: Path) -> Sequence[str]:
     """From the run's metrics and evaluations; plainly nothing where there are none."""
     found = []
-    for path in sorted([*(run / "eval").glob("*.json"), *(run / "eval").glob("*/score.json")]):
+    written = [*(run / "eval").glob("*.json"), *(run / "eval").glob("*/score.json")]
+    for path in sorted(path for path in written if not path.name.startswith(".")):
         score = read_json(path)
         if "success_rate" in score:
             low, high = score["success_interval"]

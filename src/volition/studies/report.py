@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from volition.data.files import replacing
 from volition.studies.report_page import page
 from volition.studies.report_parts import Report
 
@@ -24,12 +25,11 @@ def write_report(report: Report, out: Path) -> Path:
     except ValueError as error:
         raise ValueError(f"every number of a report must be finite: {error}") from error
     out.mkdir(parents=True, exist_ok=True)
-    _replace(out / "report.json", numbers + "\n")
-    return _replace(out / "report.html", page(report))
+    _write(out / "report.json", numbers + "\n")
+    return _write(out / "report.html", page(report))
 
 
-def _replace(path: Path, text: str) -> Path:
-    """Write a file that is either whole or the old one."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    return unfinished.replace(path)
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    return path

@@ -17,14 +17,19 @@ Result = TypeVar("Result")
 
 
 def spread(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, engine: Engine = "processes"
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    jobs: int,
+    engine: Engine = "processes",
+    device: str = "cpu",
 ) -> Iterator[tuple[int, Result]]:
     """(number of the task, its result), in the order in which they end. One thread a process.
 
-    jobs: how many at a time; 0 does one after the other here.
+    jobs: how many at a time; 0 does one after the other here. device: what a task runs on, which Ray has to keep free.
     """
     if engine == "ray":
-        yield from _on_ray(function, tasks)
+        yield from _on_ray(function, tasks, device)
     elif jobs == 0:
         yield from ((number, function(task)) for number, task in enumerate(tasks))
     else:
@@ -52,13 +57,13 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _on_ray(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+def _on_ray(function: Callable[[Task], Result], tasks: Sequence[Task], device: str) -> Iterator[tuple[int, Result]]:
     try:
         import ray
     except ImportError as error:
         raise ValueError("--engine ray needs Ray: pip install 'volition[ray]', or take --engine processes") from error
     ray.init(ignore_reinit_error=True, log_to_driver=False)
-    remote: Any = ray.remote(function)
+    remote: Any = ray.remote(num_gpus=int(device != "cpu"))(function)
     running = {remote.remote(task): number for number, task in enumerate(tasks)}
     while running:
         (done,), _ = ray.wait(list(running), num_returns=1)

@@ -19,6 +19,7 @@ from typing import Any
 from volition.config import Experiment
 from volition.data.files import json_differences, read_json, write_json
 from volition.studies.compare import HELD_OUT, Say, asked_of
+from volition.studies.same_recipe import dataset_hashes
 from volition.studies.spread import Engine, spread
 from volition.studies.training import run_training
 from volition.studies.vary import Variant
@@ -44,41 +45,58 @@ class TuningConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where searches run."""
+
+    jobs: int = 2
+    engine: Engine = "processes"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Search:
     """One variant's: everything that a process on another machine needs."""
 
     variant: Variant
     folder: Path
     config: TuningConfig
+    device: str = "cpu"
 
 
 def tune(
-    variants: Sequence[Variant], folder: Path, config: TuningConfig, *, jobs: int, engine: Engine, say: Say
+    variants: Sequence[Variant],
+    folder: Path,
+    config: TuningConfig,
+    place: Place,
+    say: Say = lambda phase, share, text: None,
 ) -> list[Variant]:
     """Every variant with the learning rates that had its lowest validation loss. ValueError where rates are varied."""
     if varied := sorted({name for one in variants for name, _ in one.labels if name.rpartition(".")[2] in RATES}):
         raise ValueError(f"--tune finds the learning rates of every row, so {', '.join(varied)} cannot be varied too")
     _optuna()
-    searches = [Search(variant=one, folder=folder / one.folder, config=config) for one in variants]
+    searches = [Search(variant=one, folder=folder / one.folder, config=config, device=place.device) for one in variants]
     found = dict[int, Variant]()
-    for place, variant in spread(tuned, searches, jobs=jobs, engine=engine):
-        found[place] = variant
+    done = spread(tuned, searches, jobs=place.jobs, engine=place.engine, device=place.device)
+    for number, variant in done:
+        found[number] = variant
         say("tune", len(found) / len(variants), variant.name)
-    return [found[place] for place in range(len(variants))]
+    return [found[number] for number in range(len(variants))]
 
 
 def tuned(one: Search) -> Variant:
     """The variant with the learning rates that had the lowest validation loss, as a row of the same name."""
-    best = min(search(one.variant.experiment, one.folder, one.config), key=lambda trial: trial["loss"])
+    best = min(search(one.variant.experiment, one.folder, one.config, one.device), key=lambda trial: trial["loss"])
     return replace(one.variant, experiment=with_rates(one.variant.experiment, best["rates"]))
 
 
-def search(experiment: Experiment, folder: Path, config: TuningConfig) -> list[dict[str, Any]]:
+def search(experiment: Experiment, folder: Path, config: TuningConfig, device: str = "cpu") -> list[dict[str, Any]]:
     """All trials: {"rates": {name: value}, "loss": validation loss}. ValueError where the folder has another search."""
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     done, question = folder / "tuning.json", _question(experiment, config)
     before = read_json(done) if done.exists() else {"asked": question, "trials": []}
+    if not isinstance(before, dict):
+        raise ValueError(f"{done} is of an earlier version, which did not say what it had searched: take another --run")
     if differences := json_differences(before["asked"], question):
         raise ValueError(f"{folder} holds another search ({differences[0]}): take another --run")
     trials: list[dict[str, Any]] = before["trials"]
@@ -89,7 +107,7 @@ def search(experiment: Experiment, folder: Path, config: TuningConfig) -> list[d
     while len(trials) < config.trials:
         asked = study.ask(space)
         rates = {name: float(asked.params[name]) for name in RATES}
-        loss = try_out(with_rates(experiment, rates), folder / f"trial-{len(trials)}", config.share)
+        loss = try_out(with_rates(experiment, rates), folder / f"trial-{len(trials)}", config.share, device)
         study.tell(asked, loss)
         trials.append({"rates": rates, "loss": loss})
         write_json(done, {"asked": question, "trials": trials})
@@ -100,7 +118,8 @@ def _question(experiment: Experiment, config: TuningConfig) -> Any:
     """As JSON: all that a trial's loss depends on but its rates, and how these are drawn; more trials may follow."""
     kept = {name: value for name, value in asdict(config).items() if name != "trials"}
     whole = with_rates(experiment, dict.fromkeys(RATES, 0.0))
-    return json.loads(json.dumps({"experiment": asked_of(whole), "search": kept}))
+    asked = {**asked_of(whole), "datasets": dataset_hashes(experiment.data), "search": kept}
+    return json.loads(json.dumps(asked))
 
 
 def with_rates(experiment: Experiment, rates: Mapping[str, float]) -> Experiment:
@@ -108,14 +127,14 @@ def with_rates(experiment: Experiment, rates: Mapping[str, float]) -> Experiment
     return replace(experiment, loop=replace(experiment.loop, optim=optim))
 
 
-def try_out(experiment: Experiment, folder: Path, share: float) -> float:
+def try_out(experiment: Experiment, folder: Path, share: float, device: str) -> float:
     """Validation loss after a share of the steps; a run that diverges has the worst there is."""
     every = experiment.loop.log_every
     steps = max(every, round(experiment.loop.num_steps * share / every) * every)
     loop = replace(experiment.loop, num_steps=steps, save_every=steps, keep_last=1, keep_best=0)
     data = replace(experiment.data, held_out=experiment.data.held_out or HELD_OUT)
     try:
-        run_training(replace(experiment, data=data, loop=loop), folder, resume=True)
+        run_training(replace(experiment, data=data, loop=loop), folder, resume=True, device=device)
     except NotFiniteError:
         return 1e9
     return float(read_metrics(folder / "metrics.jsonl")[-1]["validation_loss"])

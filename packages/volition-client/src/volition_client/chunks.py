@@ -5,8 +5,8 @@
     RealtimeChunks       asks in a thread of its own while the robot moves on; see `realtime.py`
 
 An observation is the dict that goes to the server. All return float32[A] in robot units, and remember as `observed_at`
-the `time` of the observation that the action is an answer to: what an envelope must hear, for the newest look says
-nothing of how old a chunk is.
+when the observation was made that the action is an answer to (its `time` less its `age`): what an envelope must hear,
+for the newest look says nothing of how old a chunk is.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ChunkBroker:
         self._policy, self._replan_steps, self._least = policy, replan_steps, least_confidence
         self._chunk: np.ndarray | None = None
         self._next, self._end = 0, 0
-        self.observed_at: float | None = None  # the `time` of the observation behind the last action, if it had one
+        self.observed_at: float | None = None  # when the observation behind the last action was made, if it said
         self.answer: dict[str, Any] = {}  # the newest, with its confidence and the like
         self.early = 0  # times that it asked sooner
 

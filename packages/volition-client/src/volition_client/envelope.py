@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Motion:
+class Motion:
     """What the robot was told last."""
 
     action: np.ndarray  # float64[A]
@@ -61,7 +61,7 @@ class Envelope:
         self._places = {name: i for i, name in enumerate(layout.names)}
         self._units = np.array(layout.units)
         self._lock = threading.RLock()
-        self._last: _Motion | None = None
+        self._last: Motion | None = None
         self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
         self.fed_at = clock()
 
@@ -124,6 +124,16 @@ class Envelope:
             self._last = None
             self.fed_at = self._clock()
 
+    def motion(self) -> Motion | None:
+        """What the next action is counted from, for `go_back`; None before the first."""
+        with self._lock:
+            return self._last
+
+    def go_back(self, motion: Motion | None) -> None:
+        """What was guarded since then was not sent to the robot after all."""
+        with self._lock:
+            self._last = motion
+
     def forget_target(self) -> None:
         """The next position is counted from the measured pose. How the robot moves is not forgotten."""
         with self._lock:
@@ -131,8 +141,8 @@ class Envelope:
                 self._last = replace(self._last, target=None)
 
     def _step(
-        self, action: np.ndarray, pose: np.ndarray | None, age: float, last: _Motion | None
-    ) -> tuple[Guarded, _Motion]:
+        self, action: np.ndarray, pose: np.ndarray | None, age: float, last: Motion | None
+    ) -> tuple[Guarded, Motion]:
         if action.shape != (len(self.layout.names),):
             raise ValueError(
                 f"an action must have {len(self.layout.names)} numbers, got the shape {list(action.shape)}"
@@ -157,9 +167,9 @@ class Envelope:
         safe = self._action(action, velocity, reference)
         self._slow_gripper(safe, last, found)
         target = reference + velocity / self._hz if self.layout.kind == "position" else None
-        return Guarded(safe, tuple(found)), _Motion(safe, velocity, target)
+        return Guarded(safe, tuple(found)), Motion(safe, velocity, target)
 
-    def _held(self, kind: str, text: str, last: _Motion | None) -> tuple[Guarded, _Motion]:
+    def _held(self, kind: str, text: str, last: Motion | None) -> tuple[Guarded, Motion]:
         action = np.zeros(len(self.layout.names))
         for i, value in enumerate(self.limits.hold.action):
             if value is None and last is None:
@@ -168,7 +178,7 @@ class Envelope:
                 )
             action[i] = last.action[i] if value is None and last is not None else value
         target = None if last is None else last.target
-        return Guarded(action, (Intervention(kind, text),)), _Motion(action, np.zeros(6), target)
+        return Guarded(action, (Intervention(kind, text),)), Motion(action, np.zeros(6), target)
 
     def _in_range(self, action: np.ndarray, found: list[Intervention]) -> np.ndarray:
         if not self.layout.low or not self.layout.high:
@@ -221,7 +231,7 @@ class Envelope:
             moved[0], moved[1] = cosine * moved[0] - sine * moved[1], sine * moved[0] + cosine * moved[1]
         return moved
 
-    def _slow_gripper(self, action: np.ndarray, last: _Motion | None, found: list[Intervention]) -> None:
+    def _slow_gripper(self, action: np.ndarray, last: Motion | None, found: list[Intervention]) -> None:
         place = self._places.get(GRIPPER)
         if place is None or last is None:
             return
@@ -245,7 +255,7 @@ class Envelope:
             raise ValueError("angles of the workspace are bounded, so the pose must have rx ry rz")
         return np.concatenate([np.asarray(pose, np.float64), np.zeros(6 - len(pose))])
 
-    def _reference(self, pose: np.ndarray | None, last: _Motion | None) -> np.ndarray:
+    def _reference(self, pose: np.ndarray | None, last: Motion | None) -> np.ndarray:
         if self.layout.kind != "position":
             return np.zeros(6)
         if last is not None and last.target is not None:

@@ -51,7 +51,7 @@ class RealtimeChunks:
         self._worker: _Request | None = None
         self.delays: deque[int] = deque(maxlen=100)  # steps that passed while the policy thought
         self.answer: dict[str, Any] = {}
-        self.observed_at: float | None = None  # the `time` of the observation behind the newest chunk
+        self.observed_at: float | None = None  # when the observation behind the newest chunk was made, if it said
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         """Call once a control step. The first call waits for the first chunk; no later one waits.
