@@ -195,6 +195,19 @@ def dump(config: Any) -> Any:
     return [dump(x) for x in config] if isinstance(config, list | tuple) else config
 
 
+def packages_of(config: Any) -> tuple[str, ...]:
+    """What `load` must be allowed for a config that is here already, made by a recipe that somebody chose to run."""
+    found = set()
+    left = [dump(config)]
+    while left:
+        tree = left.pop()
+        left += tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else []
+        if isinstance(tree, dict) and "type" in tree:
+            found.add(str(tree["type"]).split(":")[0].split(".")[0])
+            found |= {REMOTE_CODE} if tree.get("trust_remote_code") else set()
+    return tuple(sorted(found - {"volition"}))
+
+
 def load(tree: Any, *, allow: tuple[str, ...] = ()) -> Any:
     """The inverse of `dump`. Only frozen dataclasses inside `volition` and the packages in `allow` are made.
 

@@ -58,3 +58,21 @@ def test_a_watchdog_whose_robot_does_not_listen_says_so_and_lives() -> None:
             time.sleep(0.005)
     assert limited.counts["watchdog"] >= 3
     assert isinstance(watchdog.failure, OSError)
+
+
+def test_a_hold_that_keeps_what_was_sent_waits_for_something_to_keep() -> None:
+    """The policy is slow to come up: there is nothing to stop yet, and no failure to report."""
+    limited = envelope(hold=Hold((0, 0, 0, 0, 0, 0, None)), watchdog_seconds=0.01)
+    sent: list[np.ndarray] = []
+    with Watchdog(limited, sent.append, control_hz=200) as watchdog:
+        time.sleep(0.1)
+        assert (sent, watchdog.failure) == ([], None)
+        limited.guard(arm(x=0.5, gripper=1))
+        deadline = time.monotonic() + 20
+        while not sent and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert sent[0].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    unstarted: list[np.ndarray] = []
+    with Watchdog(envelope(hold=Hold((0,) * 7), watchdog_seconds=0.01), unstarted.append, control_hz=200):
+        time.sleep(0.1)
+    assert unstarted, "a hold without a gap is sent from the start"

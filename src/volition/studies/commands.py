@@ -15,9 +15,10 @@ from typing import Generic, Literal
 import tyro
 
 from volition.envs.base import EnvConfig, Examinable, Finding
-from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, named_env, parse
+from volition.studies.env_command import AnyEnv, EnvFlags, env_and_flags, parse
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_text import lines
+from volition.studies.home import parse_at_home
 from volition.studies.output import tell, write
 
 
@@ -149,12 +150,12 @@ class Eval(EvalConfig[AnyEnv]):
 
     Interrupt it whenever you like: the same command goes on where it stopped.
 
-    Example:  volition eval runs/demo --env desk --chains 20
+    Example:  volition eval runs/demo --starts 10                        (of every task that it learned, where it did)
               volition eval runs/demo --env desk --starts 10 --tasks open_drawer turn_on_led
-              volition eval runs/a --chains 200 --against runs/b         (is a better, on the same starts?)
+              volition eval runs/desk --chains 200 --against runs/other  (is it better, on the same starts?)
               volition eval runs/mini --offline path/to/dataset
-              volition eval runs/demo --chains 1000 --shard 2/8          (and seven others, anywhere)
-              volition eval --merge FOLDER FOLDER ...
+              volition eval runs/desk --chains 1000 --shard 2/8          (and seven others, anywhere)
+              volition eval --merge FOLDER FOLDER ...                    (flags: volition eval --merge --help)
     """
 
     json: Path | None = None
@@ -199,7 +200,7 @@ def evaluate(arguments: list[str]) -> None:
     if "--merge" in arguments:
         tyro.cli(Merge, args=arguments, prog="volition eval")()
         return
-    parse(Eval, named_env(arguments), arguments, prog="volition eval")()
+    parse_at_home(Eval, arguments, prog="volition eval")()
 
 
 @dataclass(frozen=True, kw_only=True)

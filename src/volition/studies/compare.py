@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from volition.config import DataConfig, Experiment, dump
+from volition.config import DataConfig, Experiment, dump, packages_of
 from volition.contract import RobotSpec
 from volition.data.files import json_differences, read_json, write_json
 from volition.data.mixture import Source
@@ -197,7 +197,7 @@ def _trained(task: Task) -> Policy:
     done = list_checkpoints(folder)
     if not done or done[-1].name != f"step_{experiment.loop.num_steps}":
         run_training(experiment, folder, resume=bool(done), device=device)
-    policy, _ = load_policy(folder, device=device)
+    policy, _ = load_policy(folder, device=device, allow=packages_of(experiment))
     return policy
 
 

@@ -21,16 +21,19 @@ AnyEnv = TypeVar("AnyEnv", bound=EnvConfig)
 EnvFlags = Annotated[AnyEnv, tyro.conf.arg(name="")]  # its fields are flags of their own: --shift, not --env.shift
 
 
-def parse(command: Any, env: str, flags: Sequence[str], prog: str) -> Any:
+def parse(command: Any, env: str, flags: Sequence[str], prog: str, default: Any = None) -> Any:
     """`command`, generic over its environment's config, filled from the flags. ValueError for an unknown environment.
 
-    A config cannot have a field that the verb has as well: one flag would mean two things.
+    default: what the flags leave as it is, if not the fields' own. A config cannot have a field that the verb has as
+    well: one flag would mean two things.
     """
     kind = find_env(env)
     own = {field.name for field in dataclasses.fields(command)}
     if both := sorted(own & set(getattr(kind, "__dataclass_fields__", {}))):
         raise ValueError(f"{env} has fields that are flags of `{prog}` itself: rename {', '.join(both)}")
-    return tyro.cli(command[kind], args=flags, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+    if default is None:
+        return tyro.cli(command[kind], args=flags, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+    return tyro.cli(command[kind], args=flags, prog=prog, default=default, config=(tyro.conf.AvoidSubcommands,))
 
 
 def env_and_flags(verb: Callable[[list[str]], None], words: Sequence[str]) -> tuple[str, list[str]]:

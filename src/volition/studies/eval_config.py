@@ -17,7 +17,7 @@ class EvalConfig(Generic[AnyEnv]):
     """A step folder, a run (its last checkpoint), or an exported policy."""
     environment: EnvFlags[AnyEnv]
     env: str = "desk"
-    """Name of an environment of ours, or 'package.module:ClassName'; its fields are flags too."""
+    """One of ours, or 'package.module:ClassName'; its fields are flags too. By default where the policy learned."""
     chains: int = 0
     """Number of chains of tasks by the environment's protocol: no reset between them, policy state reset per task."""
     resampled: int = 0
@@ -25,7 +25,7 @@ class EvalConfig(Generic[AnyEnv]):
     starts: int = 0
     """Number of starts of every single task."""
     tasks: tuple[str, ...] = ()
-    """Tasks for --starts; by default all that the environment has."""
+    """Tasks for --starts; by default those that it learned, or with --env all that the environment has."""
     probes: bool = False
     """What does it use? The same starts (--starts, by default 5 of each task) with every sense and action disturbed."""
     blind_twin: Path | None = None
@@ -71,6 +71,9 @@ class EvalConfig(Generic[AnyEnv]):
     allow: tuple[str, ...] = ()
     """Packages of yours that the checkpoint's config may name; `native_code` for exported policies that run some."""
 
+    recorded: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """What it learned, where no environment is named."""
+
     def __post_init__(self) -> None:
         if not (self.closed_loop or self.probes or self.timing or self.offline):
             raise ValueError("say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET")
@@ -83,6 +86,11 @@ class EvalConfig(Generic[AnyEnv]):
             raise ValueError(f"--films must be a count, 0 or more, got {self.films}")
         if (self.chains or self.resampled) and (self.starts or self.tasks or tables):
             raise ValueError("--chains has its own tasks: ask for --starts, --probes, --timing in a call of their own")
+
+    @property
+    def asked_tasks(self) -> tuple[str, ...]:
+        """Of --starts."""
+        return self.tasks or self.recorded or self.environment.tasks
 
     @property
     def closed_loop(self) -> bool:

@@ -91,7 +91,7 @@ def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...]
 
 
 def _report(config: EvalConfig[Any], subject: Subject, plan: Plan, done: Done, score: Mapping[str, Any]) -> Path:
-    again = f"volition eval {config.checkpoint} --env {config.env}"
+    again = f"volition eval {config.checkpoint}" + ("" if config.recorded else f" --env {config.env}")
     chosen = next(f"--{n} {c}" for n in ("chains", "resampled", "starts") if (c := getattr(config, n)))
     about = About(
         policy=subject.name,
@@ -118,8 +118,7 @@ def plans(config: EvalConfig[Any], subject: Subject, env: EnvConfig) -> dict[str
         trials = chain_trials(env.chains(config.resampled, config.seed))
         found["resampled"] = make_plan(config, subject, env, trials, f"resampled-{config.resampled}")
     if config.starts and not (config.probes or config.timing):  # which begin with the same episodes
-        tasks = config.tasks or env.tasks
-        trials = task_trials(tasks, num_starts=config.starts, first_seed=config.seed, scenes=env.scenes)
+        trials = task_trials(config.asked_tasks, num_starts=config.starts, first_seed=config.seed, scenes=env.scenes)
         found[""] = make_plan(config, subject, env, trials, f"starts-{config.starts}")
     return found
 

@@ -9,7 +9,8 @@ from typing import Generic
 import tyro
 
 from volition.export.names import TargetName
-from volition.studies.env_command import AnyEnv, EnvFlags, named_env, parse
+from volition.studies.env_command import AnyEnv, EnvFlags
+from volition.studies.home import parse_at_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +19,16 @@ class Export(Generic[AnyEnv]):
 
     Status 1 where it does not: the artefact is there, unsigned, and `volition serve` refuses it.
 
-    Example:  volition export runs/demo --target onnx-int8 --out runs/demo-int8 --shift --scenes D
+    Example:  volition export runs/demo --target onnx-int8 --out runs/demo-int8
               volition serve runs/demo-int8
-              volition eval runs/demo-int8 --env desk --chains 20
+              volition eval runs/demo-int8 --starts 10
     """
 
     checkpoint: tyro.conf.Positional[Path]
     """A step folder, or a run (its last checkpoint)."""
     environment: EnvFlags[AnyEnv]
     env: str = "desk"
-    """Where the exported policy is compared with the policy: one of ours, or 'package.module:ClassName'."""
+    """Where both are compared: one of ours, or 'package.module:ClassName'; by default where the policy learned."""
     target: TargetName = "onnx-int8"
     """What to write (docs/export.md): `onnx` is float32; `torch-export` and `aoti` run code when they are opened."""
     out: Path
@@ -35,7 +36,7 @@ class Export(Generic[AnyEnv]):
     starts: int = 20
     """Starts of every task, which the policy and the exported one both do. 0: none, and the artefact is not signed."""
     tasks: tuple[str, ...] = ()
-    """Tasks for the comparison; by default all that the environment has."""
+    """Tasks for the comparison; by default those that it learned, or with --env all that the environment has."""
     margin: float = 0.02
     """How much worse it may be: the lower end of the 95 % interval of the difference must lie above minus this."""
     least_cosine: float = 0.99
@@ -52,6 +53,8 @@ class Export(Generic[AnyEnv]):
     """Packages of yours that the checkpoint's config may name."""
     json: Path | None = None
     """Write the proof to this file as well."""
+    recorded: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """What it learned, where no environment is named."""
 
     def __post_init__(self) -> None:
         if self.starts < 0 or self.looks < 1:
@@ -67,4 +70,4 @@ class Export(Generic[AnyEnv]):
 
 def export(arguments: list[str]) -> None:
     """Export a checkpoint for fast inference, prove it against the checkpoint, and sign it if the proof holds."""
-    parse(Export, named_env(arguments), arguments, prog="volition export")()
+    parse_at_home(Export, arguments, prog="volition export")()

@@ -45,7 +45,7 @@ def execute(command: Export[Any]) -> Path:
 def prove(command: Export[Any], source: Source, exported: Artefact, env: EnvConfig, say: Say) -> dict[str, Any]:
     """A document of plain values: what was found, what was asked for, and whether it holds."""
     each = max(1, command.starts)
-    tasks = command.tasks or env.tasks
+    tasks = command.tasks or command.recorded or env.tasks
     trials = task_trials(tasks, num_starts=each, first_seed=command.seed, scenes=env.scenes)
     say("parity", 0.0, f"{len(tasks)} episodes")
     shown = watch(

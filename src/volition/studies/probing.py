@@ -69,7 +69,7 @@ def probes(cameras: Sequence[str]) -> list[Probe]:
 
 def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -> dict[str, Any]:
     """The table as plain values: `rows`, `swap`, `tasks`, and in words `uses` and `prove_nothing`; `page`: its path."""
-    tasks, count = config.tasks or env.tasks, config.starts or STARTS
+    tasks, count = config.asked_tasks, config.starts or STARTS
     trials = task_trials(tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
     asked, twins = probes(subject.cameras), _twins(config)
 

@@ -52,13 +52,15 @@ class Demonstration:
     executed: np.ndarray  # float32[n, A]; the labels in a dataset that does not keep it
 
 
-def replay(path: Path, env_name: str, *, num_episodes: int, checkpoint: Path | None, say: Say) -> list[Finding]:
+def replay(
+    path: Path, env_name: str, *, num_episodes: int, checkpoint: Path | None, say: Say, allow: tuple[str, ...] = ()
+) -> list[Finding]:
     """Findings about a dataset that `volition record` made. Without a checkpoint, the path is a new policy's."""
     spec = load_spec(path)
     env = noted_env(path, env_name).make()
     try:
         found, tried = find(env, path, num_episodes=num_episodes)
-        collator = load_policy(checkpoint)[0].collator if checkpoint is not None else new_collator(spec)
+        collator = load_policy(checkpoint, allow=allow)[0].collator if checkpoint is not None else new_collator(spec)
         return judge(env, found, tried, spec, collator, say)
     finally:
         env.close()

@@ -31,7 +31,7 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
     """The table as plain values, and the plot's path."""
     count, window = config.starts or STARTS, subject.contract.window
     steps = config.replan_steps or window.replan_steps
-    trials = task_trials(config.tasks or env.tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
+    trials = task_trials(config.asked_tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
     rows: list[dict[str, Any]] = []
     prompt: list[EpisodeResult] = []  # executed at once: what every other row is compared with
     for name, strategy in STRATEGIES.items():

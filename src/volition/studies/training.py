@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from volition.auxiliary import feed, future_steps
-from volition.config import Contract, DataConfig, Experiment, dump, read
+from volition.config import Contract, DataConfig, Experiment, dump, packages_of, read
 from volition.contract import RobotSpec, require_equal
 from volition.data.files import write_json
 from volition.data.fit import Part, unit_range
@@ -143,7 +143,8 @@ def _prepare(
     contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
     if existing:
-        require_equal(read(existing[-1] / "contract.json"), contract, left_name="the run", right_name="the dataset")
+        before = read(existing[-1] / "contract.json", allow=packages_of(contract))
+        require_equal(before, contract, left_name="the run", right_name="the dataset")
         require_same_recipe(json.loads((existing[-1] / "config.json").read_text()), documents["config.json"], run)
         require_same_data(checkpoints.read_state(existing[-1]), data_hashes, run)
         checkpoints.restore(trainer, existing[-1])

@@ -35,6 +35,8 @@ class Verify:
     """How many episodes to look into, evenly spread."""
     max_pictured: int = 40
     """Of how many of them to look at pictures."""
+    allow: tuple[str, ...] = ()
+    """Packages of yours that the checkpoint's config may name."""
     json: Path | None = None
     """Write the findings to this file as well."""
 
@@ -69,7 +71,7 @@ def examine(command: Verify) -> dict[str, Any]:
             progress=lambda done, total: bars.say("read", done / total, f"{done} of {total} episodes"),
         )
         if command.checkpoint is not None:
-            findings.append(_same_contract(spec, command.checkpoint))
+            findings.append(_same_contract(spec, command.checkpoint, command.allow))
         if command.env is not None:
             from volition.studies.replay import replay
 
@@ -78,6 +80,7 @@ def examine(command: Verify) -> dict[str, Any]:
                 command.env,
                 num_episodes=command.episodes,
                 checkpoint=command.checkpoint,
+                allow=command.allow,
                 say=bars.say,
             )
     _show(findings, f"{path}")
@@ -88,13 +91,13 @@ def examine(command: Verify) -> dict[str, Any]:
     }
 
 
-def _same_contract(spec: Any, checkpoint: Path) -> Any:
+def _same_contract(spec: Any, checkpoint: Path, allow: tuple[str, ...]) -> Any:
     """Whether a checkpoint was trained for what the dataset says of itself."""
     from volition.contract import differences
     from volition.data.checks.finding import Finding, listed
     from volition.studies.training import load_policy
 
-    trained = load_policy(checkpoint)[1].robot
+    trained = load_policy(checkpoint, allow=allow)[1].robot
     different = differences(trained, spec)
     if not different:
         return Finding(name="contract", level="ok", said=f"the checkpoint has the same, {spec.convention}")

@@ -1,11 +1,13 @@
 """Holds the robot when nobody steers it: the policy is silent, its process hangs, the network is gone.
 
-    with Watchdog(envelope, send=robot.execute):
+    with Watchdog(envelope, robot.execute, control_hz=30):
         while True: robot.execute(envelope.guard(policy.act(observe())).action)
 
 `send` gets the hold action, once a control step, from the moment at which `Envelope.guard` has not been called for
 `watchdog_seconds` until it is called again, and once when the block ends, however it ends: a robot that is steered by
-velocities would go on with the last one. It runs in a thread of its own, so `send` must be safe beside the loop.
+velocities would go on with the last one. Before the first action there is nothing to stop, and where the hold keeps
+something as it was sent last, nothing to keep: such a hold is sent from the first action on. It runs in a thread of its
+own, so `send` must be safe beside the loop.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class Watchdog:
         return self.holding
 
     def _hold(self, why: str) -> None:
+        if self._envelope.motion() is None and None in self._envelope.limits.hold.action:
+            return  # nothing has been sent: the robot does what it did before us
         self._send(self._envelope.hold("watchdog", why).action)
 
     def _attempt(self, act: Callable[[], object]) -> None:
