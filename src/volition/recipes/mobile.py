@@ -39,7 +39,7 @@ def mobile(space: Space) -> Experiment:
     return Experiment(
         data=DataConfig(path=f"runs/mobile-{space}-data", cameras=("front",), recording=recording(space)),
         window=WindowConfig(num_obs_steps=4, obs_stride=3, action_horizon=6, replan_steps=3),
-        backbone=TinyPaliGemma(vision_layers=4, text_layers=4, weights="volition:desk-vlm", bfloat16=True),
+        backbone=TinyPaliGemma(vision_layers=4, text_layers=4, weights="volition:mobile-vlm", bfloat16=True),
         head=LSTMHeadConfig(hidden=256, loss=ActionLoss(kind="l1")),
         loop=LoopConfig(
             num_steps=900,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -16,14 +16,15 @@ from torch import nn
 from volition.policy import Policy
 from volition.training.parts import Part, find_parts, is_adapter
 
-ADAPTABLE: tuple[Part, ...] = ("vision", "resampler", "projector", "backbone")
+Adaptable = Literal["vision", "resampler", "projector", "backbone"]
+ADAPTABLE: tuple[Adaptable, ...] = get_args(Adaptable)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoRAConfig:
     """W x + alpha / rank * B A dropout(x), for every linear layer of `parts` that the switches would train."""
 
-    parts: tuple[Part, ...] = ()  # their own weights stay as they are; none: no LoRA
+    parts: tuple[Adaptable, ...] = ()  # their own weights stay as they are; none: no LoRA
     rank: int = 64
     alpha: float = 16.0
     dropout: float = 0.05
