@@ -73,6 +73,7 @@ def compare(arguments: list[str]) -> None:
     Example:  volition compare demo --heads mlp lstm gpt2 --history policy_head interleaved one_step --seeds 3
               volition compare demo --vary train.vision=True,False loop.optim.lr=1e-3,3e-4 --starts 0
               volition compare demo --heads mlp lstm flow --screen --starts 0
+              volition compare seeds-table --seeds 3    (a study of eight recipes; seeds-table-mobile is another)
     """
     from volition.studies.compare_command import execute
     from volition.studies.train_command import recipe_and_flags

@@ -39,9 +39,9 @@ REMOTE_CODE = "transformers_modules"  # the package as which transformers runs c
 class WindowConfig:
     """What the policy sees and plans, in control steps."""
 
-    num_obs_steps: int = 4  # T
+    num_obs_steps: int = 4  # T: looks in a window, the newest is now
     obs_stride: int = 5  # control steps between two observation steps; the policy is asked at this rate
-    action_horizon: int = 10  # H
+    action_horizon: int = 10  # H: actions of a chunk, one a control step
     replan_steps: int = 5  # executed before the policy is asked again
     # policy_head: every step goes through the VLM alone and the head sees the sequence. interleaved: all steps of a
     # window are one sequence of the VLM. one_step: there is nothing but the present (T = 1).
@@ -72,16 +72,16 @@ class DataConfig:
     path: str = ""  # a dataset folder; `volition record` makes one
     reader: CalvinConfig | None = None  # which part of a dataset of that format; everything by default
     recording: Recording | None = None  # how `path` is made when it is not there yet
-    cameras: tuple[str, ...] = ("static", "gripper")
+    cameras: tuple[str, ...] = ("static", "gripper")  # of the dataset's, that the policy looks through
     state: tuple[str, ...] = ()  # names of the state entries that the policy is given; none by default
     transforms: tuple[AnyTransform, ...] = ()  # of actions, in this order, before they are normalised
     cache: PackConfig = field(default_factory=PackConfig)  # how decoded pictures are kept between runs
     normalize: Normalization = "range"  # what becomes -1..1: what the action space declares, or what the data has
     skip_frames: int = 1  # every n-th frame only is the last of a window: fewer samples that are nearly alike
     balance_tasks: bool = True  # every task the same share of the samples
-    task_weights: tuple[tuple[str, float], ...] = ()  # relative to 1
+    task_weights: tuple[tuple[str, float], ...] = ()  # task -> how often, where 1 is usual
     sources: tuple[SourceConfig, ...] = ()  # datasets beside it, brought to its robot; all else here holds for all
-    weight: float = 1.0  # of `path` among them
+    weight: float = 1.0  # share of `path` in a batch, beside those of the sources
     held_out: float = 0.0  # share of the episodes of every task that validates and is not learned from
     blind: bool = False  # cameras blacked out: the control that tells what seeing is worth
     deaf: bool = False  # instruction withheld: the control that tells what listening is worth

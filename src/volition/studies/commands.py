@@ -80,19 +80,24 @@ class Record(Generic[AnyEnv]):
     tasks: tuple[str, ...] = ()
     """Short names of tasks; by default all that the environment has."""
     episodes_per_task: int = 20
+    """Demonstrations of each task; failed attempts are left out and made up for."""
     chains: int = 0
     """Sequences of tasks without a reset between them, recorded after the single episodes."""
     image_size: tuple[int, int] | None = None
-    """Height and width of every camera; by default the environment's own."""
+    """Height and width of every camera's pictures, in place of what --image-sizes says of each."""
     images: Literal["video", "png", "jpeg"] = "video"
+    """How pictures are stored: video is smallest, png loses nothing, jpeg lies between."""
     learner: Path | None = None
     """A checkpoint that acts first, for up to --learner-steps steps."""
     learner_steps: int = 60
     allow: tuple[str, ...] = ()
     """Packages of yours that the learner's config may name."""
     seed: int = 0
+    """Of the first start; the others count up from it."""
     workers: int = 2
+    """Processes."""
     json: Path | None = None
+    """Write what was recorded to this file as well."""
 
     def __call__(self) -> None:
         from volition.config import Recording
@@ -127,7 +132,10 @@ class Record(Generic[AnyEnv]):
 def record(arguments: list[str]) -> None:
     """Record demonstrations of an environment's scripted expert as a LeRobot v3.0 dataset.
 
+    desk, mobile, calvin and metaworld have an expert.
+
     Example:  volition record desk --out runs/my-data --episodes-per-task 20 --tasks open_drawer turn_on_led
+              volition record mobile --out runs/my-base --space 3d --episodes-per-task 60
     """
     env, flags = env_and_flags(record, arguments)
     parse(Record, env, flags, prog=f"volition record {env}")()
@@ -159,6 +167,7 @@ class Eval(EvalConfig[AnyEnv]):
     """
 
     json: Path | None = None
+    """Write the score to this file as well."""
 
     def __call__(self) -> None:
         from volition.studies.evaluating import evaluate_checkpoint
@@ -186,6 +195,7 @@ class Merge:
     allow: tuple[str, ...] = ()
     """Packages of yours that the environment's config may name."""
     json: Path | None = None
+    """Write the score to this file as well."""
 
     def __call__(self) -> None:
         from volition.studies.evaluating import merged
@@ -212,6 +222,7 @@ class Doctor:
     """
 
     json: Path | None = None
+    """Write the findings to this file as well."""
 
     def __call__(self) -> None:
         from volition.studies.doctor import examine
@@ -228,11 +239,12 @@ class DoctorOf(Generic[AnyEnv]):
 
     environment: EnvFlags[AnyEnv]
     json: Path | None = None
+    """Write the findings to this file as well."""
 
     def __call__(self) -> None:
         config = self.environment
         if not isinstance(config, Examinable):
-            raise ValueError(f"{type(config).__name__} has no checks of its own: ask `volition doctor`")
+            raise ValueError(f"{type(config).__name__} has no checks of its own (calvin has): ask `volition doctor`")
         _say_findings(config.examine(), self.json)
 
 

@@ -28,11 +28,11 @@ __all__ = ["Batches", "LoopConfig", "NotFiniteError", "Trainer", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    num_steps: int = 1000
+    num_steps: int = 1000  # optimizer steps of the whole run
     batch_size: int = 16  # windows of a step, of all ranks together, each of num_obs_steps pictures per camera
     accumulate: int = 1  # parts of a rank's batch that go through the model one after the other: memory for time
     log_every: int = 10
-    save_every: int = 500
+    save_every: int = 500  # steps; a multiple of log_every
     keep_last: int = 2
     keep_best: int = 0  # besides, the checkpoints with the lowest validation loss; needs data.held_out
     seed: int = 0
