@@ -148,12 +148,12 @@ def test_the_home_pose_hides_no_block_from_the_static_camera(desk: Desk) -> None
 def test_the_self_test_passes_here_and_notices_what_it_should() -> None:
     assert selftest.check() == []
     drawn = selftest.draw()
-    side = selftest.SIDE
+    side = selftest.SHEET.side
     swapped = drawn[..., ::-1]
-    assert len(selftest.differences(swapped, drawn)) == 8
+    assert len(selftest.SHEET.differences(swapped, drawn)) == 8
     missing = drawn.copy()
     missing[: side // 2, :side] = 128
-    found = selftest.differences(missing, drawn)
+    found = selftest.SHEET.differences(missing, drawn)
     assert len(found) == 1
     assert found[0].startswith("desk, scene A, static camera")
 

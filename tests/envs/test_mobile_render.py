@@ -122,9 +122,9 @@ def test_a_film_shows_the_way_and_what_the_robot_sees() -> None:
 def test_the_self_test_passes_here_and_notices_what_it_should() -> None:
     assert selftest.check() == []
     drawn = selftest.draw()
-    assert len(selftest.differences(drawn[..., ::-1], drawn)) == 12
+    assert len(selftest.SHEET.differences(drawn[..., ::-1], drawn)) == 12
     missing = drawn.copy()
     missing[:48, :96] = 128
-    found = selftest.differences(missing, drawn)
+    found = selftest.SHEET.differences(missing, drawn)
     assert len(found) == 1
     assert found[0].startswith("mobile, room A, front camera")

@@ -1,50 +1,54 @@
 """Comparing a drawn sheet of tiles with the one that was stored: what the simulators' self-tests share.
 
 Rasterisers differ a little at edges, so a mean difference is allowed, and a share of pixels that differ much; a missing
-object, a wrong camera or swapped colours are beyond both.
+object or texture, a wrong camera or swapped colours are beyond both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from volition.envs.gl import DrawingError
-
-SIDE = 96  # pixels of a tile, which is square
-MEAN_DIFFERENCE = 3.0  # of 255
-GREAT_DIFFERENCE, GREAT_SHARE = 48, 0.02  # of 255, of the pixels
+GREAT_DIFFERENCE = 48  # of 255
 
 
-def differences(
-    drawn: np.ndarray, expected: np.ndarray, rows: Sequence[str], columns: Sequence[str], reference: str
-) -> list[str]:
-    """A sentence for every tile of `drawn` uint8[rows * SIDE, columns * SIDE, 3] that is not as expected."""
-    found = []
-    for column, scene in enumerate(columns):
-        for row, camera in enumerate(rows):
-            tile = np.s_[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
-            error = np.abs(drawn[tile].astype(float) - expected[tile].astype(float))
-            mean, share = float(error.mean()), float((error.max(axis=-1) > GREAT_DIFFERENCE).mean())
-            if mean > MEAN_DIFFERENCE or share > GREAT_SHARE:
-                found.append(
-                    f"{scene}, {camera} camera: the picture must be near {reference} (mean difference at most "
-                    f"{MEAN_DIFFERENCE}, {GREAT_SHARE:.0%} of pixels far off), got {mean:.1f} and {share:.1%}; "
-                    "try another MUJOCO_GL (egl, osmesa, glfw) or other graphics drivers"
-                )
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Pictures of `rows` cameras by `columns` scenes, squares of `side` pixels, and how far off they may be."""
 
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    side: int = 96
+    mean_difference: float = 3.0  # of 255
+    great_share: float = 0.02  # of the pixels, that differ by more than GREAT_DIFFERENCE
 
-def check(
-    draw: Callable[[], np.ndarray], reference: Path, compare: Callable[[np.ndarray, np.ndarray], list[str]]
-) -> list[str]:
-    """What is wrong with drawing on this machine, a sentence each; empty when all is well."""
-    try:
+    def differences(self, drawn: np.ndarray, expected: np.ndarray) -> list[str]:
+        """A sentence for every tile of `drawn` uint8[rows * side, columns * side, 3] that is not as expected."""
+        found = []
+        for column, scene in enumerate(self.columns):
+            for row, camera in enumerate(self.rows):
+                down, across = (slice(i * self.side, (i + 1) * self.side) for i in (row, column))
+                error = np.abs(drawn[down, across].astype(float) - expected[down, across].astype(float))
+                mean, share = float(error.mean()), float((error.max(axis=-1) > GREAT_DIFFERENCE).mean())
+                if mean > self.mean_difference or share > self.great_share:
+                    found.append(
+                        f"{scene}, {camera} camera: the picture must be near ours (mean difference at most "
+                        f"{self.mean_difference}, {self.great_share:.0%} of pixels far off), got {mean:.1f} and "
+                        f"{share:.1%}; try another renderer (MUJOCO_GL: egl, osmesa, glfw), or other graphics drivers"
+                    )
+        return found
+
+    def check(self, draw: Callable[[], np.ndarray], reference: Path) -> list[str]:
+        """What is wrong with drawing on this machine, a sentence each; empty when all is well."""
         drawn = draw()
-    except DrawingError as error:
-        return [str(error)]
-    with Image.open(reference) as picture:
-        return compare(drawn, np.asarray(picture.convert("RGB")))
+        with Image.open(reference) as picture:
+            return self.differences(drawn, np.asarray(picture.convert("RGB")))
+
+
+def store(draw: Callable[[], np.ndarray], reference: Path) -> None:
+    """Draw the reference anew; then look at it."""
+    Image.fromarray(draw()).save(reference, optimize=True)

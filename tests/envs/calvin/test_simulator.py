@@ -185,11 +185,11 @@ def test_a_picture_that_is_another_is_named() -> None:
 
     with Image.open(selftest.reference("tiny")) as picture:
         expected = np.asarray(picture.convert("RGB"))
-    assert selftest.differences(expected, expected) == []
-    side = selftest.SIDE
+    assert selftest.SHEET.differences(expected, expected) == []
+    side = selftest.SHEET.side
     black = expected.copy()
     black[side:, side : 2 * side] = 0
-    (said,) = selftest.differences(black, expected)
+    (said,) = selftest.SHEET.differences(black, expected)
     assert said.startswith("scene B, gripper camera: the picture must be near ours")
     swapped = np.ascontiguousarray(expected[..., ::-1])
-    assert len(selftest.differences(swapped, expected)) == 8
+    assert len(selftest.SHEET.differences(swapped, expected)) == 8

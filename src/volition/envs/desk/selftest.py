@@ -1,7 +1,7 @@
 """Does this machine draw the desk as it should? `volition doctor` asks `check`.
 
 A fixed state of every scene is drawn by both cameras and compared with `selftest.png` beside this file. After a wanted
-change of looks: `store()`, and look at the picture.
+change of looks: `store(draw, REFERENCE)`, and look at the picture.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from volition.envs import selftest
 from volition.envs.desk.desk import Desk
 from volition.envs.desk.layout import DOOR_TRAVEL, DRAWER_TRAVEL, SWITCH_TRAVEL, TOP
 from volition.envs.desk.state import SCENES, DeskState, Shift
 from volition.envs.desk.world import CAMERAS
-from volition.envs.selftest import SIDE
+from volition.envs.gl import DrawingError
+from volition.envs.selftest import Sheet
 
 REFERENCE = Path(__file__).with_name("selftest.png")
+SHEET = Sheet(rows=CAMERAS, columns=tuple(f"desk, scene {scene}" for scene in SCENES))
 
 
 def example(scene: str) -> DeskState:
@@ -38,26 +38,18 @@ def example(scene: str) -> DeskState:
 
 
 def draw() -> np.ndarray:
-    """uint8[2 * SIDE, 4 * SIDE, 3]: scenes A to D from left to right, static camera above, gripper camera below."""
+    """uint8[2 * side, 4 * side, 3]: scenes A to D from left to right, static camera above, gripper camera below."""
     desk = Desk()
     columns = []
     for scene in SCENES:
         desk.reset(example(scene))
-        columns.append(np.concatenate([desk.render_at(camera, SIDE, SIDE) for camera in CAMERAS]))
+        columns.append(np.concatenate([desk.render_at(camera, SHEET.side, SHEET.side) for camera in CAMERAS]))
     return np.concatenate(columns, axis=1)
-
-
-def differences(drawn: np.ndarray, expected: np.ndarray) -> list[str]:
-    """A sentence for every tile of `drawn` uint8[2 * SIDE, 4 * SIDE, 3] that is not as expected."""
-    scenes = [f"desk, scene {scene}" for scene in SCENES]
-    return selftest.differences(drawn, expected, CAMERAS, scenes, REFERENCE.name)
 
 
 def check() -> list[str]:
     """What is wrong with drawing on this machine, a sentence each; empty when all is well."""
-    return selftest.check(draw, REFERENCE, differences)
-
-
-def store() -> None:
-    """Draw the reference anew."""
-    Image.fromarray(draw()).save(REFERENCE, optimize=True)
+    try:
+        return SHEET.check(draw, REFERENCE)
+    except DrawingError as error:
+        return [str(error)]

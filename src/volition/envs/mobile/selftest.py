@@ -1,7 +1,7 @@
 """Does this machine draw the rooms as it should? `volition doctor` asks `check`.
 
 A fixed state of every room is drawn by the robot's cameras and from above, and compared with `selftest.png` beside this
-file. After a wanted change of looks: `store()`, and look at the picture.
+file. After a wanted change of looks: `store(draw, REFERENCE)`, and look at the picture.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from volition.envs import selftest
+from volition.envs.gl import DrawingError
 from volition.envs.mobile.layout import BOX_COLOURS
 from volition.envs.mobile.mobile import Mobile
 from volition.envs.mobile.scene import CAMERAS, FILM_CAMERA
 from volition.envs.mobile.state import KINDS, SCENES, Box, MobileState, Pose, Thing
-from volition.envs.selftest import SIDE
+from volition.envs.selftest import Sheet
 
 REFERENCE = Path(__file__).with_name("selftest.png")
 VIEWS = (*CAMERAS, FILM_CAMERA)
+SHEET = Sheet(rows=VIEWS, columns=tuple(f"mobile, room {scene}" for scene in SCENES))
 
 
 def example(scene: str) -> MobileState:
@@ -38,26 +38,18 @@ def example(scene: str) -> MobileState:
 
 
 def draw() -> np.ndarray:
-    """uint8[3 * SIDE, 4 * SIDE, 3]: rooms A to D from left to right; front and rear camera, and from above."""
+    """uint8[3 * side, 4 * side, 3]: rooms A to D from left to right; front and rear camera, and from above."""
     mobile = Mobile()
     columns = []
     for scene in SCENES:
         mobile.reset(example(scene))
-        columns.append(np.concatenate([mobile.render_at(view, SIDE, SIDE) for view in VIEWS]))
+        columns.append(np.concatenate([mobile.render_at(view, SHEET.side, SHEET.side) for view in VIEWS]))
     return np.concatenate(columns, axis=1)
-
-
-def differences(drawn: np.ndarray, expected: np.ndarray) -> list[str]:
-    """A sentence for every tile of `drawn` that is not as expected."""
-    rooms = [f"mobile, room {scene}" for scene in SCENES]
-    return selftest.differences(drawn, expected, VIEWS, rooms, REFERENCE.name)
 
 
 def check() -> list[str]:
     """What is wrong with drawing on this machine, a sentence each; empty when all is well."""
-    return selftest.check(draw, REFERENCE, differences)
-
-
-def store() -> None:
-    """Draw the reference anew."""
-    Image.fromarray(draw()).save(REFERENCE, optimize=True)
+    try:
+        return SHEET.check(draw, REFERENCE)
+    except DrawingError as error:
+        return [str(error)]
