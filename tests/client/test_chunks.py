@@ -203,3 +203,20 @@ def test_a_chunk_that_is_late_is_told_to_be_old() -> None:
     chunks._worker.wait()
     chunks.act({"time": 14.0})
     assert chunks.observed_at == 11.0
+
+
+def test_a_chunk_that_is_refused_makes_no_old_one_look_new() -> None:
+    class Broken(Counting):
+        def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+            answer = super().infer(observation)
+            return {"actions": np.full((6, 1), np.nan)} if len(self.seen) > 1 else answer
+
+    chunks = RealtimeChunks(Broken(), replan_steps=1, fade=0)
+    chunks.act({"time": 1.0})
+    chunks.act({"time": 2.0})
+    assert chunks._worker is not None
+    chunks._worker.wait()
+    with pytest.raises(ValueError, match="finite"):
+        chunks.act({"time": 3.0})
+    chunks.act({"time": 3.0})
+    assert chunks.observed_at == 1.0

@@ -72,6 +72,11 @@ def test_a_hold_that_keeps_what_was_sent_waits_for_something_to_keep() -> None:
         while not sent and time.monotonic() < deadline:
             time.sleep(0.005)
     assert sent[0].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    limited.reset()
+    after: list[np.ndarray] = []
+    with Watchdog(limited, after.append, control_hz=200):
+        time.sleep(0.1)
+    assert after[0].tolist() == [0, 0, 0, 0, 0, 0, 1], "a new episode forgets no gripper"
     unstarted: list[np.ndarray] = []
     with Watchdog(envelope(hold=Hold((0,) * 7), watchdog_seconds=0.01), unstarted.append, control_hz=200):
         time.sleep(0.1)

@@ -296,3 +296,16 @@ def test_numbers_that_are_too_large_are_refused_and_not_our_defect(request_numbe
         status, answer = ask(f"{running.addresses.url}/v1/actions", {**body(look(1)), "request": request_number})
     assert status == 400
     assert answer["error"]["type"] == "bad_message"
+
+
+def test_a_zeromq_port_that_is_taken_is_said_and_everything_else_let_go(tmp_path: Path) -> None:
+    pytest.importorskip("zmq")
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = ServeConfig(port=port, zmq_port=taken.getsockname()[1], record=tmp_path)
+        with pytest.raises(ValueError, match="name another --zmq-port") as raised, background(served(), busy):
+            pass
+        with background(served(), ServeConfig(port=port)) as running:  # while the error is still at hand
+            assert running.addresses.url.endswith(str(port))
+        assert raised.value is not None

@@ -11,11 +11,13 @@ import pytest
 
 from tests.toy import ToyConfig
 from volition.config import Recording, dump
+from volition.data import lerobot_layout as layout
 from volition.envs.desk.environment import DeskConfig
 from volition.envs.mobile.environment import MobileConfig
 from volition.envs.mobile.tasks import TASKS
 from volition.recipes import demo, mobile_3d
 from volition.studies.commands import Eval
+from volition.studies.corrections import Corrections
 from volition.studies.export_command import Export
 from volition.studies.home import home_of, parse_at_home
 from volition.training.checkpoint import MANIFEST
@@ -73,5 +75,38 @@ def test_what_a_recipe_names_is_made_only_where_it_is_allowed(tmp_path: Path) ->
     home = home_of([run, "--allow", "other", "tests", "--starts", "1"])
     assert home is not None
     assert (home.name, home.env, home.tasks) == ("tests.toy:ToyConfig", ToyConfig(), ("reach_red",))
+    assert home_of([run, "--allow=tests", "--starts", "1"]) == home
+
+
+def test_the_checkpoint_may_stand_anywhere_among_the_words(tmp_path: Path) -> None:
+    run, other = made(tmp_path / "demo", demo()), made(tmp_path / "other", mobile_3d())
+    for words in (["--starts", "3", run], ["--against", other, run, "--starts", "3"], ["--starts=3", run]):
+        assert parse_at_home(Eval, words, "volition eval").environment.shift
+    export = parse_at_home(Export, ["--out", str(tmp_path / "out"), run], "volition export")
+    assert export.environment.shift
+
+
+def test_without_a_recipes_recording_the_datasets_own_note_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with --no-record: somebody recorded it all the same."""
+    base, corrections = demo(), Corrections(env=MobileConfig(space="3d"), learner="runs/a")
+    for number, env in enumerate((MobileConfig(space="3d"), corrections)):
+        data = tmp_path / f"data{number}"
+        note = {"environment": dump(env), "record": {"tasks": ["left_to_red_cup"]}}
+        (data / layout.OURS).parent.mkdir(parents=True)
+        (data / layout.OURS).write_text(json.dumps({"note": note}))
+        run = made(tmp_path / f"run{number}", replace(base, data=replace(base.data, recording=None, path=str(data))))
+        home = home_of([run])
+        assert home is not None
+        assert (home.name, home.env, home.tasks) == ("mobile", MobileConfig(space="3d"), ("left_to_red_cup",))
     bare = made(tmp_path / "bare", replace(base, data=replace(base.data, recording=None)))
     assert home_of([bare]) is None
+    assert "nobody noted where this policy learned" in caplog.text
+
+
+def test_what_is_no_checkpoint_is_left_to_who_opens_it(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert home_of([str(tmp_path / "empty"), "--starts", "1"]) is None
+    found = parse_at_home(Eval, [made(tmp_path / "demo", demo()), "--offline", "data"], "volition eval")
+    assert found.recorded == (), "recorded actions need no environment"

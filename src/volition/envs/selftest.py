@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 GREAT_DIFFERENCE = 48  # of 255
+MUJOCO = "try another MUJOCO_GL (egl, osmesa, glfw) or other graphics drivers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Sheet:
     columns: tuple[str, ...]
     side: int = 96
     mean_difference: float = 3.0  # of 255
+    hint: str  # what to try where they are too far off
     great_share: float = 0.02  # of the pixels, that differ by more than GREAT_DIFFERENCE
 
     def differences(self, drawn: np.ndarray, expected: np.ndarray) -> list[str]:
@@ -38,7 +40,7 @@ class Sheet:
                     found.append(
                         f"{scene}, {camera} camera: the picture must be near ours (mean difference at most "
                         f"{self.mean_difference}, {self.great_share:.0%} of pixels far off), got {mean:.1f} and "
-                        f"{share:.1%}; try another renderer (MUJOCO_GL: egl, osmesa, glfw), or other graphics drivers"
+                        f"{share:.1%}; {self.hint}"
                     )
         return found
 

@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -64,14 +64,17 @@ class Server:
     async def serve(self, ready: Callable[[Addresses], None]) -> None:
         """Until `stop` is called or a signal comes; `ready` hears where the server can be reached."""
         config, service = self._config, self.service
-        listener = _listen(config.host, config.port)
-        web = _Uvicorn(self._uvicorn_config())
-        zmq = self._zmq()
-        service.policy.start()
-        self._listen_to_signals()
-        running = asyncio.create_task(web.serve(sockets=[listener]))
-        side = [asyncio.create_task(self._expire()), *([asyncio.create_task(zmq.run())] if zmq else [])]
-        try:
+        async with contextlib.AsyncExitStack() as ended:  # the last first, however far it came
+            ended.push_async_callback(service.close)
+            listener = ended.enter_context(_listen(config.host, config.port))
+            web = _Uvicorn(self._uvicorn_config())
+            if (zmq := self._zmq()) is not None:
+                ended.push_async_callback(zmq.close)
+            service.policy.start()
+            self._listen_to_signals()
+            running = asyncio.create_task(web.serve(sockets=[listener]))
+            side = [asyncio.create_task(self._expire()), *([asyncio.create_task(zmq.run())] if zmq else [])]
+            ended.push_async_callback(_end, web, running, side)
             while not web.started:
                 if running.done():
                     running.result()  # what kept it from starting
@@ -82,16 +85,6 @@ class Server:
                 {running, asyncio.create_task(self._stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
             )
             await service.drain()
-        finally:
-            web.should_exit = True
-            await asyncio.gather(running, return_exceptions=True)
-            for task in side:
-                task.cancel()
-            await asyncio.gather(*side, return_exceptions=True)
-            if zmq:
-                await zmq.close()
-            await service.close()
-            listener.close()
         running.result()  # what ended it, where nobody had asked it to end
         logger.warning("stopped serving at %s:%d", config.host, config.port)
 
@@ -161,6 +154,14 @@ class Server:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             self.service.sessions.expire()
+
+
+async def _end(web: _Uvicorn, running: asyncio.Task[None], side: Sequence[asyncio.Task[None]]) -> None:
+    web.should_exit = True
+    await asyncio.gather(running, return_exceptions=True)
+    for task in side:
+        task.cancel()
+    await asyncio.gather(*side, return_exceptions=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

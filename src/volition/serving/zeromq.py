@@ -22,7 +22,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
-from zmq import SocketOption, SocketType
+from zmq import SocketOption, SocketType, ZMQError
 from zmq.asyncio import Context
 
 from volition.serving.access import Tokens
@@ -46,7 +46,11 @@ class ZmqProtocol:
         self._socket.setsockopt(SocketOption.LINGER, 1000)
         if ":" in host:
             self._socket.setsockopt(SocketOption.IPV6, 1)
-        self._socket.bind(f"tcp://{f'[{host}]' if ':' in host else host}:{port or '*'}")
+        try:
+            self._socket.bind(f"tcp://{f'[{host}]' if ':' in host else host}:{port or '*'}")
+        except ZMQError as error:
+            self._context.destroy(linger=0)
+            raise ValueError(f"nobody can be served at {host}:{port} ({error}): name another --zmq-port") from error
         self.port = int(self._socket.getsockopt_string(SocketOption.LAST_ENDPOINT).rpartition(":")[2])
         self._running: set[asyncio.Task[None]] = set()
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from volition.config import dump
 from volition.envs.base import EnvConfig, require_tasks
 from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import Trial
@@ -56,7 +57,8 @@ def prove(command: Export[Any], source: Source, exported: Artefact, env: EnvConf
     alike = same.cosine >= command.least_cosine
     holds = alike and loop is not None and loop.not_worse
     says = [*_of_parity(same, command.least_cosine), *_of_loop(loop), _verdict(alike, loop)]
-    wanted = {"least_cosine": command.least_cosine, "margin": command.margin, "environment": command.env}
+    wanted = {name: getattr(command, name) for name in ("least_cosine", "margin", "starts", "seed", "max_steps")}
+    wanted |= {"environment": dump(env), "tasks": list(tasks)}
     found = {"parity": asdict(same), "closed_loop": None if loop is None else asdict(loop)}
     return {"target": command.target, "wanted": wanted, **found, "holds": holds, "says": says}
 

@@ -1,4 +1,4 @@
-"""Where a policy is at home: the environment that its recipe recorded, as it was recorded, and the tasks of that.
+"""Where a policy is at home: the environment that it learned in, as it was recorded, and the tasks of that.
 
 `volition eval runs/demo --starts 10` asks no more of a policy than it was shown; `--env desk` asks for all of the desk.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import tyro
 from volition.envs.base import EnvConfig
 from volition.envs.table import ENVIRONMENTS
 from volition.studies.env_command import named_env, parse
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,42 +32,82 @@ class Home:
 
 def parse_at_home(command: Any, words: Sequence[str], prog: str) -> Any:
     """As `env_command.parse`; where no environment is named, its flags begin from the checkpoint's own."""
-    named = any(word == "--env" or word.startswith("--env=") for word in words)
-    home = None if named else home_of(words)
+    flags = {word.partition("=")[0] for word in words}
+    elsewhere = "--offline" in flags and not flags & {"--starts", "--chains", "--resampled", "--probes", "--timing"}
+    home = None if "--env" in flags or elsewhere else home_of(words, takes_paths(command))
     if home is None:
         return parse(command, named_env(words), words, prog)
     known = {"checkpoint": tyro.MISSING, "environment": home.env, "env": home.name, "recorded": home.tasks}
     return parse(command, home.name, words, prog, default=_unchecked(command, known))
 
 
-def home_of(words: Sequence[str]) -> Home | None:
-    """Of the checkpoint that the words begin with; None where they do not, or its data was recorded elsewhere.
+def takes_paths(command: Any) -> frozenset[str]:
+    """The flags of a command that a folder may follow, which is then not its checkpoint."""
+    fields = dataclasses.fields(command)
+    return frozenset(f"--{field.name.replace('_', '-')}" for field in fields if "Path" in str(field.type))
+
+
+def home_of(words: Sequence[str], not_after: frozenset[str] = frozenset()) -> Home | None:
+    """Of the checkpoint that is among the words; None where there is none, or nobody knows where it learned.
 
     Raises ValueError where the recipe names a package that `--allow` does not.
     """
-    if not words or words[0].startswith("-") or not Path(words[0]).is_dir():
+    places = (Path(word) for before, word in pairwise(["", *words]) if before not in not_after and word[:1] != "-")
+    checkpoint = next((found for place in places if (found := _checkpoint(place)) is not None), None)
+    if checkpoint is None:
         return None
     from volition.config import load
+    from volition.studies.corrections import Corrections
+
+    recording = _recording(json.loads((checkpoint / "config.json").read_text())["data"])
+    if recording is None:
+        logger.warning("nobody noted where this policy learned: name the environment with --env, or it is the desk's")
+        return None
+    env, tasks = load(recording["env"], allow=_allowed(words)), recording["tasks"]
+    env = env.env if isinstance(env, Corrections) else env
+    kind = f"{type(env).__module__}:{type(env).__qualname__}"
+    name = next((name for name, place in ENVIRONMENTS.items() if place == kind), kind)
+    return Home(name=name, env=env, tasks=tuple(tasks))
+
+
+def _checkpoint(place: Path) -> Path | None:
+    """The step folder or exported policy that a word names, if it does; what is wrong with it, loading will say."""
+    if not place.is_dir():
+        return None
+    from volition.export.artefact import is_artefact
     from volition.training import checkpoint
 
-    path = checkpoint.resolve(Path(words[0])) / "config.json"
-    recording = json.loads(path.read_text())["data"]["recording"] if path.exists() else None
-    if recording is None:
+    try:
+        found = place if is_artefact(place) else checkpoint.resolve(place)
+    except ValueError:
         return None
-    found = load(recording, allow=_allowed(words))
-    kind = f"{type(found.env).__module__}:{type(found.env).__qualname__}"
-    name = next((name for name, place in ENVIRONMENTS.items() if place == kind), kind)
-    return Home(name=name, env=found.env, tasks=tuple(found.record.tasks))
+    return found if (found / "config.json").is_file() else None
+
+
+def _recording(data: Any) -> Any:
+    """{"env", "tasks"} as JSON: of the recipe, or as the recorder noted them with the dataset."""
+    if data["recording"] is not None:
+        return {"env": data["recording"]["env"], "tasks": data["recording"]["record"]["tasks"]}
+    from volition.studies.recording import noted
+
+    note = noted(Path(data["path"])) if data["path"] and "://" not in data["path"] else None
+    if not note or not note.get("environment") or "record" not in note:
+        return None
+    return {"env": note["environment"], "tasks": note["record"]["tasks"]}
 
 
 def _allowed(words: Sequence[str]) -> tuple[str, ...]:
-    """The values of `--allow`."""
-    found: list[str] = []
+    return tuple(_values_of("--allow", words))
+
+
+def _values_of(flag: str, words: Sequence[str]) -> Iterator[str]:
     inside = False
     for word in words:
-        inside = word == "--allow" or (inside and not word.startswith("--"))
-        found += [word] if inside and word != "--allow" else []
-    return tuple(found)
+        inside = word == flag or (inside and not word.startswith("--"))
+        if inside and word != flag:
+            yield word
+        elif word.startswith(f"{flag}="):
+            yield word.removeprefix(f"{flag}=")
 
 
 def _unchecked(kind: Any, known: dict[str, Any]) -> Any:

@@ -62,6 +62,7 @@ class Envelope:
         self._units = np.array(layout.units)
         self._lock = threading.RLock()
         self._last: Motion | None = None
+        self._sent: np.ndarray | None = None  # the last action, also after `reset`
         self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
         self.fed_at = clock()
 
@@ -119,10 +120,17 @@ class Envelope:
             return guarded
 
     def reset(self) -> None:
-        """A new episode: the robot stands still. Counts stay."""
+        """A new episode: the robot stands still. Counts stay, and what it was sent last."""
         with self._lock:
+            self._sent = self._last.action if self._last is not None else self._sent
             self._last = None
             self.fed_at = self._clock()
+
+    @property
+    def can_hold(self) -> bool:
+        """False before the first action, where the hold keeps something as it was sent last."""
+        with self._lock:
+            return self._last is not None or self._sent is not None or None not in self.limits.hold.action
 
     def motion(self) -> Motion | None:
         """What the next action is counted from, for `go_back`; None before the first."""
@@ -170,13 +178,12 @@ class Envelope:
         return Guarded(safe, tuple(found)), Motion(safe, velocity, target)
 
     def _held(self, kind: str, text: str, last: Motion | None) -> tuple[Guarded, Motion]:
-        action = np.zeros(len(self.layout.names))
-        for i, value in enumerate(self.limits.hold.action):
-            if value is None and last is None:
-                raise RuntimeError(
-                    f"the hold keeps {self.layout.names[i]!r} as it was sent last, but nothing has been sent: {text}"
-                )
-            action[i] = last.action[i] if value is None and last is not None else value
+        sent = last.action if last is not None else self._sent
+        if sent is None and None in self.limits.hold.action:
+            kept = self.layout.names[self.limits.hold.action.index(None)]
+            raise RuntimeError(f"the hold keeps {kept!r} as it was sent last, but nothing has been sent: {text}")
+        declared = [np.nan if value is None else value for value in self.limits.hold.action]
+        action = np.array(declared) if sent is None else np.where(np.isnan(declared), sent, declared)
         target = None if last is None else last.target
         return Guarded(action, (Intervention(kind, text),)), Motion(action, np.zeros(6), target)
 

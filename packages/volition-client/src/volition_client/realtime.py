@@ -93,8 +93,8 @@ class RealtimeChunks:
             return
         worker, self._worker = self._worker, None
         self.answer = worker.result()
-        self.observed_at = time_of(worker.observation)
         chunk, first = chunk_of(self.answer), self._asked_at
+        self.observed_at = time_of(worker.observation)
         assert first is not None
         self.delays.append(self._step - first)
         old, self._plan = self._plan, {}

@@ -45,15 +45,14 @@ class Watchdog:
     def check(self) -> bool:
         """Hold now if it is time to; whether it was. The thread calls it every control step."""
         silent = self._clock() - self._envelope.fed_at
-        self.holding = silent > self._envelope.limits.watchdog_seconds
+        self.holding = silent > self._envelope.limits.watchdog_seconds and self._envelope.can_hold
         if self.holding:
             self._hold(f"no action for {silent:.3f} s")
         return self.holding
 
     def _hold(self, why: str) -> None:
-        if self._envelope.motion() is None and None in self._envelope.limits.hold.action:
-            return  # nothing has been sent: the robot does what it did before us
-        self._send(self._envelope.hold("watchdog", why).action)
+        if self._envelope.can_hold:  # else nothing has been sent: the robot does what it did before us
+            self._send(self._envelope.hold("watchdog", why).action)
 
     def _attempt(self, act: Callable[[], object]) -> None:
         """A watchdog that dies is worse than one that failed; nor may it hide what ended the loop."""

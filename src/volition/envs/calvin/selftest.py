@@ -16,7 +16,12 @@ from volition.envs.calvin.situations import SCENES, initial_situations
 from volition.envs.selftest import Sheet
 
 SHEET = Sheet(
-    rows=CAMERAS, columns=tuple(f"scene {scene}" for scene in SCENES), side=72, mean_difference=4.0, great_share=0.03
+    rows=CAMERAS,
+    columns=tuple(f"scene {scene}" for scene in SCENES),
+    side=72,
+    mean_difference=4.0,
+    great_share=0.03,
+    hint="try --renderer tiny, which needs no graphics, or other drivers for egl",
 )
 
 

@@ -15,10 +15,10 @@ from volition.envs.desk.layout import DOOR_TRAVEL, DRAWER_TRAVEL, SWITCH_TRAVEL,
 from volition.envs.desk.state import SCENES, DeskState, Shift
 from volition.envs.desk.world import CAMERAS
 from volition.envs.gl import DrawingError
-from volition.envs.selftest import Sheet
+from volition.envs.selftest import MUJOCO, Sheet
 
 REFERENCE = Path(__file__).with_name("selftest.png")
-SHEET = Sheet(rows=CAMERAS, columns=tuple(f"desk, scene {scene}" for scene in SCENES))
+SHEET = Sheet(hint=MUJOCO, rows=CAMERAS, columns=tuple(f"desk, scene {scene}" for scene in SCENES))
 
 
 def example(scene: str) -> DeskState:

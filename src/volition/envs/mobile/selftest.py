@@ -15,11 +15,11 @@ from volition.envs.mobile.layout import BOX_COLOURS
 from volition.envs.mobile.mobile import Mobile
 from volition.envs.mobile.scene import CAMERAS, FILM_CAMERA
 from volition.envs.mobile.state import KINDS, SCENES, Box, MobileState, Pose, Thing
-from volition.envs.selftest import Sheet
+from volition.envs.selftest import MUJOCO, Sheet
 
 REFERENCE = Path(__file__).with_name("selftest.png")
 VIEWS = (*CAMERAS, FILM_CAMERA)
-SHEET = Sheet(rows=VIEWS, columns=tuple(f"mobile, room {scene}" for scene in SCENES))
+SHEET = Sheet(hint=MUJOCO, rows=VIEWS, columns=tuple(f"mobile, room {scene}" for scene in SCENES))
 
 
 def example(scene: str) -> MobileState:
