@@ -145,3 +145,52 @@ def test_a_robot_that_stops_at_once_does_not_wait_for_the_others(backbone) -> No
 def test_settings_that_mean_nothing_are_refused(config, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DiscreteHeadConfig(**config)
+
+
+def drawn(allowed: torch.Tensor) -> torch.Tensor:
+    logits = torch.randn(allowed.shape, generator=torch.Generator().manual_seed(0))
+    return logits.masked_fill(~allowed, -torch.inf)
+
+
+def test_smoothing_wants_neighbours_a_little_and_nothing_that_may_not_be_said(backbone) -> None:
+    sharp, smooth = make(backbone, UNEVEN, num_bins=16), make(backbone, UNEVEN, num_bins=16, smoothing=1.5)
+    tokens = torch.tensor([[[5, 15, 3] * HORIZON]])
+    allowed = smooth.allowed(tokens)
+    logits = torch.randn(*tokens.shape, 17, generator=torch.Generator().manual_seed(0)).masked_fill(
+        ~allowed, -torch.inf
+    )
+    found = smooth.error(logits, tokens, allowed)
+    assert torch.isfinite(found).all()
+    said = logits.log_softmax(-1)[0, 0, 0, :16]
+    weights = torch.exp(-((torch.arange(16) - 5) ** 2) / (2 * 1.5**2))
+    torch.testing.assert_close(found[0, 0, 0], -(weights / weights.sum() * said).sum())
+    # A gripper has two values, far apart: nothing is smoothed.
+    torch.testing.assert_close(found[..., 1], sharp.error(logits, tokens, allowed)[..., 1])
+    # Near misses cost less than far ones, which is what it is for.
+    likely = lambda bin_: (
+        torch.zeros_like(logits).masked_fill(~allowed, -torch.inf).index_fill(-1, torch.tensor(bin_), 8.0)
+    )
+    near, far = (smooth.error(likely(one), tokens, allowed)[0, 0, 0] for one in (6, 12))
+    assert near < far
+    torch.testing.assert_close(*(sharp.error(likely(one), tokens, allowed)[0, 0, 0] for one in (6, 12)))
+
+
+def test_the_mark_has_no_neighbours(backbone) -> None:
+    smooth = make(backbone, num_bins=16, smoothing=3.0, stop=True)
+    tokens = torch.zeros(1, 1, HORIZON * 7, dtype=torch.long)
+    tokens[0, 0, 7], tokens[0, 0, 0] = smooth.mark, 15
+    allowed = smooth.allowed(tokens)
+    assert allowed[0, 0, 7, smooth.mark]
+    logits = torch.randn(*tokens.shape, 17, generator=torch.Generator().manual_seed(0)).masked_fill(
+        ~allowed, -torch.inf
+    )
+    found = smooth.error(logits, tokens, allowed)
+    torch.testing.assert_close(found[0, 0, 7], -logits.log_softmax(-1)[0, 0, 7, smooth.mark])
+    weights = torch.exp(-((torch.arange(16) - 0.0) ** 2) / 18)  # of a later action, where the mark is allowed
+    said = logits.log_softmax(-1)[0, 0, 14, :16]
+    torch.testing.assert_close(found[0, 0, 14], -(weights / weights.sum() * said).sum())
+
+
+def test_smoothing_must_not_be_negative() -> None:
+    with pytest.raises(ValueError, match="smoothing must be 0"):
+        DiscreteHeadConfig(smoothing=-1.0)
