@@ -25,17 +25,12 @@ from volition.types import Batch, Target
 class DiscreteHeadConfig:
     num_bins: int = 256
     mu: float = 0.0  # of the mu-law, which makes bins fine near the middle of the range and coarse at its ends; 0: none
-    # Bins, standard deviation: values near the one that was wanted are wanted a little too. 0: that one alone, as in
-    # RoboVLMs, from which a head learns slowly that bins have an order.
-    smoothing: float = 0.0
     stop: bool = False  # the chunk may end early, where demonstrations end; the robot then holds still
     hidden: int = 256
 
     def __post_init__(self) -> None:
         if self.num_bins < 2:
             raise ValueError(f"num_bins must be at least 2, got {self.num_bins}")
-        if not self.smoothing >= 0:
-            raise ValueError(f"smoothing must be 0 (none) or above, got {self.smoothing}")
         if not self.mu >= 0:
             raise ValueError(f"mu must be 0 (no mu-law) or above, got {self.mu}")
 
@@ -62,7 +57,6 @@ class DiscreteHead(TokenHead):
             state_dim=state_dim,
         )
         self.space, self.horizon, self.mu, self.stop = space, horizon, config.mu, config.stop
-        self.smoothing = config.smoothing
         self.range = Range(space)
         unit = expand(torch.linspace(-1, 1, config.num_bins), config.mu)
         self.register_buffer("values", self.range.decode(unit[:, None].expand(-1, space.dim)), persistent=False)
@@ -81,22 +75,6 @@ class DiscreteHead(TokenHead):
 
     def allowed(self, tokens: Int[Tensor, "*n M"]) -> Bool[Tensor, "*n M V"]:
         return self.may[: tokens.shape[-1]].expand(*tokens.shape, -1)
-
-    def error(
-        self, logits: Float[Tensor, "B T M V"], tokens: Int[Tensor, "B T M"], allowed: Bool[Tensor, "B T M V"]
-    ) -> Float[Tensor, "B T M"]:
-        """With smoothing, cross-entropy of a normal distribution over the bins about the one that was wanted.
-
-        HL-Gauss: Imani and White, 2018 (arXiv:1806.04613). The mark has no neighbours.
-        """
-        if not self.smoothing:
-            return super().error(logits, tokens, allowed)
-        places = torch.arange(logits.shape[-1], device=logits.device)
-        nearness = -((places - tokens[..., None]) ** 2) / (2 * self.smoothing**2)
-        alone = (places == self.mark) | (tokens[..., None] == self.mark)
-        nearness = nearness.masked_fill(~allowed | (alone & (places != tokens[..., None])), -torch.inf)
-        told = logits.log_softmax(-1).masked_fill(~allowed, 0.0)
-        return -(nearness.softmax(-1) * told).sum(-1)
 
     def scores(self, logits: Float[Tensor, "B T M V"], target: Target) -> dict[str, Float[Tensor, ""]]:
         said = self.actions(logits[..., :-1].argmax(-1))

@@ -74,12 +74,6 @@ class TokenHead(Head):
     def allowed(self, tokens: Int[Tensor, "*n M"]) -> Bool[Tensor, "*n M V"]:
         """Which tokens may stand at every place, given those before it; `tokens` from there on do not matter."""
 
-    def error(
-        self, logits: Float[Tensor, "B T M V"], tokens: Int[Tensor, "B T M"], allowed: Bool[Tensor, "B T M V"]
-    ) -> Float[Tensor, "B T M"]:
-        """Cross-entropy of the token that was wanted; what is not allowed has a logit of minus infinity."""
-        return F.cross_entropy(logits.movedim(-1, 1), tokens, reduction="none")
-
     def scores(self, logits: Float[Tensor, "B T M V"], target: Target) -> dict[str, Float[Tensor, ""]]:
         """What is worth plotting besides loss and accuracy."""
         return {}
@@ -88,9 +82,9 @@ class TokenHead(Head):
         wanted = self.speech(target)
         heard = F.pad(wanted.tokens, (1, 0), value=self.mark)[..., :-1]
         hidden = encoded.extend(heard + self.first)
-        allowed = self.allowed(wanted.tokens)
-        logits = self.logits(hidden, batch.state[..., None, :]).masked_fill(~allowed, -torch.inf)
-        total = masked_mean(self.error(logits, wanted.tokens, allowed), wanted.counts)
+        logits = self.logits(hidden, batch.state[..., None, :]).masked_fill(~self.allowed(wanted.tokens), -torch.inf)
+        error = F.cross_entropy(logits.movedim(-1, 1), wanted.tokens, reduction="none")
+        total = masked_mean(error, wanted.counts)
         right = masked_mean((logits.argmax(-1) == wanted.tokens).float(), wanted.counts)
         return Loss.of([Term("token_loss", total)], {"token_accuracy": right, **self.scores(logits, target)})
 
