@@ -109,7 +109,7 @@ def test_an_angle_of_the_workspace_needs_a_pose_with_angles() -> None:
     with pytest.raises(ValueError, match="must have rx ry rz"):
         limited.guard(arm(rx=1), pose=(0, 0, 0))
     assert kinds(limited.guard(arm(rx=1), pose=(0, 0, 0, 0.28, 0, 0))) == ["workspace"]
-    with pytest.raises(ValueError, match="pose must be given"):
+    with pytest.raises(ValueError, match="needs the measured pose"):
         limited.guard(arm())
 
 

@@ -252,9 +252,7 @@ class Envelope:
         """float64[6]; unnamed angles are 0 and then must not be bounded."""
         if pose is None:
             if self.limits.bounds_pose:
-                raise ValueError(
-                    "the workspace is bounded, so the measured pose must be given: guard(action, pose=...)"
-                )
+                raise ValueError("a bounded workspace needs the measured pose: guard(action, pose=...)")
             return None
         if len(pose) not in (3, 6):
             raise ValueError(f"a pose must be 3 or 6 numbers (x y z, rx ry rz), got {list(pose)}")
@@ -268,9 +266,7 @@ class Envelope:
         if last is not None and last.target is not None:
             return last.target
         if pose is None:
-            raise ValueError(
-                "the first position needs the measured pose, to know how far it is: guard(action, pose=...)"
-            )
+            raise ValueError("the first position needs the measured pose, to know how far: guard(action, pose=...)")
         return pose
 
     def _velocity(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
