@@ -7,8 +7,9 @@ from volition.backbones.tiny import tiny_tokenizer
 from volition.envs.desk.desk import Desk
 from volition.envs.desk.language import instructions
 from volition.envs.desk.tasks import TASKS
+from volition.studies.pretraining.asking import location
 from volition.studies.pretraining.desk_moments import WIDTH, MomentSampler, pack, unpack
-from volition.studies.pretraining.desk_questions import REACH, ask, caption, distance, location
+from volition.studies.pretraining.desk_questions import REACH, ask, caption, distance
 
 SIZES = {"static": (96, 96), "gripper": (96, 96)}
 

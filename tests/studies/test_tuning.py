@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.studies.test_compare import compare, data, recipe
+from volition.studies.compare import CompareConfig
 from volition.studies.compare_command import execute
-from volition.studies.tuning import RATES, Place, Search, TuningConfig, search, tune, tuned
+from volition.studies.tuning import RATES, Search, TuningConfig, search, tune, tuned
 from volition.studies.vary import Variant, make_variants
 from volition.training.checkpoint import list_checkpoints
 from volition.training.metrics import read_metrics
@@ -64,6 +65,6 @@ def test_the_verb_compares_what_it_tuned(data: Path, tmp_path: Path) -> None:
 def test_rates_are_varied_or_found_but_not_both(data: Path, tmp_path: Path) -> None:
     (*varied,) = make_variants({"": recipe()}, ["loop.optim.lr=1e-3,1e-4"])
     with pytest.raises(ValueError, match=r"loop\.optim\.lr cannot be varied too"):
-        tune(varied, tmp_path, TuningConfig(trials=1), Place())
+        tune(varied, TuningConfig(trials=1), CompareConfig(run=tmp_path))
     with pytest.raises(ValueError, match="leave one of them out"):
         execute("tests.studies.test_compare:recipe", ["--data.path", str(data), "--tune", "1", "--screen"])

@@ -22,7 +22,7 @@ from volition.studies.compare_rows import Row, make_rows
 from volition.studies.output import write
 from volition.studies.progress import Bars
 from volition.studies.spread import Engine
-from volition.studies.tuning import Place, TuningConfig, tune
+from volition.studies.tuning import TuningConfig, tune
 from volition.studies.vary import Variant, make_variants
 
 
@@ -111,10 +111,7 @@ def execute(name: str, flags: Sequence[str]) -> list[Row]:
         for variant in variants:  # before hours of tuning, too
             require_runnable(Task(config=config, variant=variant, seed=0))
         if command.tune:
-            search = TuningConfig(trials=command.tune)
-            folder = command.run / "tuning"
-            where = Place(jobs=command.jobs, engine=command.engine, device=command.device)
-            variants = tune(variants, folder, search, where, bars.say)
+            variants = tune(variants, TuningConfig(trials=command.tune), config, bars.say)
         results = compare(variants, config, bars.say)
     rows = make_rows(results)
     document = document_of(name, command, rows)

@@ -63,7 +63,7 @@ def home_of(words: Sequence[str], not_after: frozenset[str] = frozenset()) -> Ho
     if recording is None:
         logger.warning("nobody noted where this policy learned: name the environment with --env, or it is the desk's")
         return None
-    env, tasks = load(recording["env"], allow=_allowed(words)), recording["tasks"]
+    env, tasks = load(recording["env"], allow=tuple(_allowed(words))), recording["tasks"]
     env = env.env if isinstance(env, Corrections) else env
     kind = f"{type(env).__module__}:{type(env).__qualname__}"
     name = next((name for name, place in ENVIRONMENTS.items() if place == kind), kind)
@@ -88,26 +88,21 @@ def _recording(data: Any) -> Any:
     """{"env", "tasks"} as JSON: of the recipe, or as the recorder noted them with the dataset."""
     if data["recording"] is not None:
         return {"env": data["recording"]["env"], "tasks": data["recording"]["record"]["tasks"]}
-    from volition.studies.recording import noted
+    from volition.studies.recording import recorded
 
-    note = noted(Path(data["path"])) if data["path"] and "://" not in data["path"] else None
-    if not note or not note.get("environment") or "record" not in note:
-        return None
-    return {"env": note["environment"], "tasks": note["record"]["tasks"]}
+    note = recorded(Path(data["path"])) if data["path"] and "://" not in data["path"] else None
+    return note and {"env": note["environment"], "tasks": note["record"]["tasks"]}
 
 
-def _allowed(words: Sequence[str]) -> tuple[str, ...]:
-    return tuple(_values_of("--allow", words))
-
-
-def _values_of(flag: str, words: Sequence[str]) -> Iterator[str]:
+def _allowed(words: Sequence[str]) -> Iterator[str]:
+    """The values of `--allow`."""
     inside = False
     for word in words:
-        inside = word == flag or (inside and not word.startswith("--"))
-        if inside and word != flag:
+        inside = word == "--allow" or (inside and not word.startswith("--"))
+        if inside and word != "--allow":
             yield word
-        elif word.startswith(f"{flag}="):
-            yield word.removeprefix(f"{flag}=")
+        elif word.startswith("--allow="):
+            yield word.removeprefix("--allow=")
 
 
 def _unchecked(kind: Any, known: dict[str, Any]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from volition.config import DataConfig, Recording, dump, load
+from volition.config import DataConfig, Recording, dump, load, packages_of
 from volition.data import lerobot_layout as layout
 from volition.data.files import read_json
 from volition.data.perform import RecordableEnv
@@ -51,6 +51,12 @@ def noted(path: Path) -> Any:
     return read_json(ours).get("note") if ours.is_file() else None
 
 
+def recorded(path: Path) -> Any:
+    """The note, where it says both in which environment and how; None for data that `volition record` did not make."""
+    note = noted(path)
+    return note if note and note.get("environment") and "record" in note else None
+
+
 def _as_noted(env: EnvConfig, out: Path) -> Any:
     """The environment as JSON: as the dataset in `out` has it, where that is the same one.
 
@@ -58,18 +64,8 @@ def _as_noted(env: EnvConfig, out: Path) -> Any:
     """
     now, before = dump(env), (noted(out) or {}).get("environment") or {}
     if before.get("type") == now["type"]:
-        return before if load(before, allow=_packages(now)) == env else now
+        return before if load(before, allow=packages_of(env)) == env else now
     return now
-
-
-def _packages(tree: Any) -> tuple[str, ...]:
-    """Of the types in a config's JSON: what this process has imported already may be named."""
-    if isinstance(tree, list):
-        return tuple(package for item in tree for package in _packages(item))
-    if not isinstance(tree, dict):
-        return ()
-    own = (tree["type"].split(".")[0].split(":")[0],) if "type" in tree else ()
-    return own + tuple(package for item in tree.values() for package in _packages(item))
 
 
 def ensure_data(data: DataConfig, *, progress: Callable[[RecordProgress], None] | None = None) -> Path:

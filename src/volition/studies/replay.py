@@ -31,7 +31,7 @@ from volition.envs.table import find_env
 from volition.geometry import tcp_to_world, world_to_tcp
 from volition.policy import Collator
 from volition.records import Env, Observation, Sample, Start
-from volition.studies.recording import noted
+from volition.studies.recording import recorded
 from volition.studies.training import load_policy, make_transforms
 
 ALIKE = 1e-5  # metres, radians: a start is the recorded one when no entry of its state differs by more
@@ -87,8 +87,7 @@ def noted_env(path: Path, name: str) -> EnvConfig:
 
 def _note(path: Path) -> dict[str, Any]:
     """How the recorder made a dataset."""
-    note = noted(path)
-    if not note or not note.get("environment") or "record" not in note:
+    if (note := recorded(path)) is None:
         raise ValueError(f"{path} must be a recording by `volition record` to be replayed: others do not keep starts")
     return note
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from volition.config import Experiment
 from volition.data.files import json_differences, read_json, write_json
-from volition.studies.compare import HELD_OUT, Say, asked_of
+from volition.studies.compare import HELD_OUT, CompareConfig, Say, asked_of
 from volition.studies.same_recipe import dataset_hashes
-from volition.studies.spread import Engine, spread
+from volition.studies.spread import spread
 from volition.studies.training import run_training
 from volition.studies.vary import Variant
 from volition.training.metrics import read_metrics
@@ -45,15 +45,6 @@ class TuningConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where searches run."""
-
-    jobs: int = 2
-    engine: Engine = "processes"
-    device: str = "cpu"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Search:
     """One variant's: everything that a process on another machine needs."""
 
@@ -65,18 +56,18 @@ class Search:
 
 def tune(
     variants: Sequence[Variant],
-    folder: Path,
     config: TuningConfig,
-    place: Place,
+    comparison: CompareConfig,
     say: Say = lambda phase, share, text: None,
 ) -> list[Variant]:
     """Every variant with the learning rates that had its lowest validation loss. ValueError where rates are varied."""
     if varied := sorted({name for one in variants for name, _ in one.labels if name.rpartition(".")[2] in RATES}):
         raise ValueError(f"--tune finds the learning rates of every row, so {', '.join(varied)} cannot be varied too")
     _optuna()
-    searches = [Search(variant=one, folder=folder / one.folder, config=config, device=place.device) for one in variants]
+    folder, device = comparison.run / "tuning", comparison.device
+    searches = [Search(variant=one, folder=folder / one.folder, config=config, device=device) for one in variants]
     found = dict[int, Variant]()
-    done = spread(tuned, searches, jobs=place.jobs, engine=place.engine, device=place.device)
+    done = spread(tuned, searches, jobs=comparison.jobs, engine=comparison.engine, device=device)
     for number, variant in done:
         found[number] = variant
         say("tune", len(found) / len(variants), variant.name)

@@ -6,12 +6,11 @@ relate what it sees. Places are answered as a tiny PaliGemma answers: with locat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from volition.backbones.tiny import NUM_LOCATIONS
+from volition.studies.pretraining.asking import Question, location, pick, signed_root
 
 # What things are called. Blocks stand for themselves.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -46,22 +45,9 @@ class Facts:
     open_hand: bool
 
 
-@dataclass(frozen=True)
-class Question:
-    asked: str
-    answer: str
-    thing: str = ""  # the one thing that it is about, if it is: a key of NAMES
-
-
-def location(share: float) -> str:
-    """0..1 -> its token."""
-    return f"<loc{int(np.clip(share * NUM_LOCATIONS, 0, NUM_LOCATIONS - 1)):02d}>"
-
-
 def distance(metres: float) -> str:
     """Signed square-root scale: a bin is under a millimetre wide at zero and four centimetres at 0.6 m."""
-    share = np.sign(metres) * np.sqrt(min(abs(metres), REACH) / REACH)
-    return location((share + 1) / 2)
+    return location((signed_root(metres, REACH) + 1) / 2)
 
 
 NUM_COORDINATES = 9
@@ -72,8 +58,7 @@ def coordinates(facts: Facts, thing: str) -> np.ndarray:
     root of the share of REACH), static and wrist picture (2 + 2, -1..1), and cosine and sine of twice its yaw."""
     numbers = np.full(NUM_COORDINATES, np.nan, np.float32)
     if thing in facts.offset:
-        offset = facts.offset[thing]
-        numbers[:3] = np.sign(offset) * np.sqrt(np.minimum(np.abs(offset), REACH) / REACH)
+        numbers[:3] = [signed_root(metres, REACH) for metres in facts.offset[thing]]
     if thing in facts.static:
         numbers[3:5] = 2 * np.array(facts.static[thing]) - 1
     if thing in facts.wrist:
@@ -105,23 +90,23 @@ def caption(facts: Facts, rng: np.random.Generator) -> str:
 
 
 def _where_from_hand(facts: Facts, rng: np.random.Generator) -> Question:
-    thing = _pick(list(facts.offset), rng)
+    thing = pick(list(facts.offset), rng)
     offset = " ".join(distance(float(x)) for x in facts.offset[thing])
     turned = f" {location(facts.yaw[thing] / np.pi % 1)}" if thing in facts.yaw else ""
-    wording = _pick(("where is {} from the hand", "how far is {} from the gripper", "distance to {}"), rng)
+    wording = pick(("where is {} from the hand", "how far is {} from the gripper", "distance to {}"), rng)
     return Question(wording.format(_name(thing, rng)), offset + turned, thing)
 
 
 def _point(facts: Facts, rng: np.random.Generator) -> Question:
-    thing = _pick(list(facts.static), rng)
+    thing = pick(list(facts.static), rng)
     name = _name(thing, rng)
     if thing != "hand" and rng.random() < 0.5:
         seen = facts.wrist.get(thing)
         answer = " ".join(map(location, seen)) if seen else "not in view"
-        wording = _pick(("point at {} below the hand", "{} seen from the hand"), rng)
+        wording = pick(("point at {} below the hand", "{} seen from the hand"), rng)
         return Question(wording.format(name), answer, thing)
     answer = " ".join(map(location, facts.static[thing]))
-    return Question(_pick(("point at {}", "where is {}"), rng).format(name), answer, thing)
+    return Question(pick(("point at {}", "where is {}"), rng).format(name), answer, thing)
 
 
 def _state(facts: Facts, rng: np.random.Generator) -> Question:
@@ -135,7 +120,7 @@ def _state(facts: Facts, rng: np.random.Generator) -> Question:
 
 
 def _about_block(facts: Facts, rng: np.random.Generator) -> Question:
-    block = _pick(list(facts.place), rng)
+    block = pick(list(facts.place), rng)
     if rng.random() < 0.5:
         return Question(f"what is {_name(block, rng)} upon or inside", PLACES[facts.place[block]], block)
     held = [b for b, place in facts.place.items() if place == "hand"]
@@ -143,12 +128,7 @@ def _about_block(facts: Facts, rng: np.random.Generator) -> Question:
 
 
 def _name(thing: str, rng: np.random.Generator) -> str:
-    return _pick(NAMES[thing], rng)
-
-
-def _pick(things: Sequence[str], rng: np.random.Generator) -> str:
-    """As rng.choice, which would make an array of them first."""
-    return things[int(rng.integers(len(things)))]
+    return pick(NAMES[thing], rng)
 
 
 def _open(share: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from volition.envs.mobile.state import KINDS
-from volition.studies.pretraining.desk_questions import Question, location
+from volition.studies.pretraining.asking import Question, location, pick, signed_root
 from volition.studies.pretraining.mobile_moments import BOXES, Point
 
 Facts = Mapping[str, Point]
@@ -26,7 +26,7 @@ def coordinates(facts: Facts, thing: str) -> np.ndarray:
     numbers = np.full(NUM_COORDINATES, np.nan, np.float32)
     if thing in facts:
         point = facts[thing]
-        numbers[:2] = _scaled(point.ahead), _scaled(point.left)
+        numbers[:2] = signed_root(point.ahead, REACH), signed_root(point.left, REACH)
         if point.in_view:
             numbers[2:4] = 2 * point.u - 1, 2 * point.v - 1
         numbers[4] = _direction(point)
@@ -55,9 +55,12 @@ def caption(facts: Facts) -> str:
 def _where(facts: Facts, rng: np.random.Generator) -> Question:
     if not facts:
         return _how_many(facts)
-    thing = _pick(facts, rng)
+    thing = pick(list(facts), rng)
     point = facts[thing]
-    answer = " ".join(location((x + 1) / 2) for x in (_scaled(point.ahead), _scaled(point.left), _direction(point)))
+    answer = " ".join(
+        location((x + 1) / 2)
+        for x in (signed_root(point.ahead, REACH), signed_root(point.left, REACH), _direction(point))
+    )
     wording = ("where is {} from here", "how far is {} from you", "distance to {}")[rng.integers(3)]
     return Question(wording.format(_name(facts, thing, int(rng.integers(3)))), answer, thing)
 
@@ -65,7 +68,7 @@ def _where(facts: Facts, rng: np.random.Generator) -> Question:
 def _point(facts: Facts, rng: np.random.Generator) -> Question:
     if not facts:
         return _how_many(facts)
-    thing = _pick(facts, rng)
+    thing = pick(list(facts), rng)
     point = facts[thing]
     answer = f"{location(point.u)} {location(point.v)}" if point.in_view else "not in view"
     wording = ("point at {}", "where do you see {}")[rng.integers(2)]
@@ -86,16 +89,6 @@ def _name(facts: Facts, thing: str, wording: int) -> str:
     ]
     called = called if "far" in facts else "box"
     return f"the {end} side of the {called}" if end else f"the {called}"
-
-
-def _pick(facts: Facts, rng: np.random.Generator) -> str:
-    """Any of them, as often."""
-    return list(facts)[int(rng.integers(len(facts)))]
-
-
-def _scaled(metres: float) -> float:
-    """-1..1, a signed square root, for a place within REACH."""
-    return math.copysign(math.sqrt(min(abs(metres), REACH) / REACH), metres)
 
 
 def _direction(point: Point) -> float:

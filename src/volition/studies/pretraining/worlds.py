@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from volition.envs.desk.desk import Desk
 from volition.envs.mobile.mobile import DEFAULT_IMAGE_SIZES, Mobile
 from volition.studies.pretraining import desk_moments, desk_questions, mobile_moments, mobile_questions
+from volition.studies.pretraining.asking import Question
 
 WorldName = Literal["desk", "mobile"]
 # Pictures uint8[height, width, 3] of every camera, and the packed facts float32[width].
@@ -34,7 +35,14 @@ class World:
     width: int  # numbers in the packed facts of a moment
     num_coordinates: int
     drawer: Callable[[], Draw]  # to be called once a process
-    ask: Callable[[np.ndarray, np.random.Generator, int], list[Asked]]
+    unpack: Callable[[np.ndarray], Any]  # packed facts -> what the next two read
+    question: Callable[[Any, np.random.Generator], Question]
+    coordinates: Callable[[Any, str], np.ndarray]  # of one thing
+
+    def ask(self, packed: np.ndarray, rng: np.random.Generator, count: int) -> list[Asked]:
+        facts = self.unpack(packed)
+        found = [self.question(facts, rng) for _ in range(count)]
+        return [Asked(one.asked, one.answer, self.coordinates(facts, one.thing)) for one in found]
 
 
 DESK_SIZES = {"static": (96, 96), "gripper": (96, 96)}
@@ -51,12 +59,6 @@ def _desk() -> Draw:
     return draw
 
 
-def _ask_desk(packed: np.ndarray, rng: np.random.Generator, count: int) -> list[Asked]:
-    facts = desk_moments.unpack(packed)
-    found = [desk_questions.ask(facts, rng) for _ in range(count)]
-    return [Asked(one.asked, one.answer, desk_questions.coordinates(facts, one.thing)) for one in found]
-
-
 def _mobile() -> Draw:
     mobile = Mobile()
 
@@ -68,19 +70,14 @@ def _mobile() -> Draw:
     return draw
 
 
-def _ask_mobile(packed: np.ndarray, rng: np.random.Generator, count: int) -> list[Asked]:
-    facts = mobile_moments.points(packed)
-    found = [mobile_questions.ask(facts, rng) for _ in range(count)]
-    return [Asked(one.asked, one.answer, mobile_questions.coordinates(facts, one.thing)) for one in found]
-
-
 WORLDS: Mapping[WorldName, World] = {
     "desk": World(
         image_sizes=DESK_SIZES, width=desk_moments.WIDTH, num_coordinates=desk_questions.NUM_COORDINATES,
-        drawer=_desk, ask=_ask_desk,
+        drawer=_desk, unpack=desk_moments.unpack, question=desk_questions.ask, coordinates=desk_questions.coordinates,
     ),
     "mobile": World(
         image_sizes=DEFAULT_IMAGE_SIZES, width=mobile_moments.WIDTH, num_coordinates=mobile_questions.NUM_COORDINATES,
-        drawer=_mobile, ask=_ask_mobile,
+        drawer=_mobile, unpack=mobile_moments.points, question=mobile_questions.ask,
+        coordinates=mobile_questions.coordinates,
     ),
 }  # fmt: skip
