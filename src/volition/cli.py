@@ -34,7 +34,9 @@ def train(arguments: list[str]) -> None:
     """
     from volition.studies.train_command import execute, parse, recipe_and_flags
 
-    tell(f"{execute(parse(*recipe_and_flags(train, arguments)))}")
+    checkpoint = execute(parse(*recipe_and_flags(train, arguments)))
+    if speaks():
+        tell(f"{checkpoint}")
 
 
 def audit(arguments: list[str]) -> None:
@@ -142,12 +144,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept, and the same command goes on from there", status=130)
     except (ValueError, OSError, RemoteError) as error:
-        if os.environ.get("RANK", "0") != "0" and type(error).__name__ != "FirstError":
+        if not speaks() and type(error).__name__ != "FirstError":
             raise SystemExit(2) from error  # every rank of torchrun found the same; the first says it
         _fail(str(error))
     except (RuntimeError, ImportError):
         _fail_without_drawing()
         raise
+
+
+def speaks() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _overview() -> str:

@@ -52,10 +52,8 @@ class Acting(nn.Module):
         """
         if self.collator.interleaved or not instructions:
             return self
-        collator = self.collator
-        rows = collator.adapter.collate(instructions, len(collator.cameras))["input_ids"]
         padded = copy(self)
-        padded.collator = replace(collator, length=rows.shape[1])
+        padded.collator = self.collator.padded_for(instructions)
         return padded
 
     @torch.inference_mode()
@@ -154,6 +152,12 @@ class Collator:
         actions = [self.transforms.encode(s.actions, s.observation) for s in samples]
         target = Target(actions=_stack(actions), mask=_stack([s.mask for s in samples]), known=self._known(samples))
         return self.batch([s.observation for s in samples]), target
+
+    def padded_for(self, instructions: Sequence[str], steps: int = 1) -> Collator:
+        """With rows as long as the longest of these makes them; steps: of a window, which interleaved history needs."""
+        each = steps if self.interleaved else 1
+        rows = self.adapter.collate(instructions, len(self.cameras), steps=each, causal=self.interleaved)
+        return replace(self, length=rows["input_ids"].shape[1])
 
     def _known(self, samples: Sequence[Sample]) -> torch.Tensor | None:
         """Which dimensions each sample has of those that the policy learns, [B, A]; None where all have all."""

@@ -17,7 +17,7 @@ from volition.auxiliary import ClipNormConfig, CoTrainingConfig, FutureImageConf
 from volition.config import Experiment, dump, load
 from volition.policy import Policy
 from volition.records import Start
-from volition.studies.training import batches, load_policy, run_training_on
+from volition.studies.training import load_policy, make_batches, run_training_on
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import read_metrics
 from volition.types import Batch, Target
@@ -71,7 +71,7 @@ def gradients(policy: Policy, batch: Batch, target: Target) -> dict[str, torch.T
 def test_the_total_is_the_heads_loss_and_every_weighted_part(history: str, experiment, episodes) -> None:
     window = replace(EXPERIMENT.window, history=history)
     policy, plain = build(replace(experiment, window=window)), build(replace(EXPERIMENT, window=window))
-    batch, target = batches(experiment, policy, episodes)(2)
+    batch, target = make_batches(experiment, policy, episodes)[0](2)
     alone = plain(batch, target)
     loss = policy(batch, target)
     assert loss.metrics.keys() - alone.metrics.keys() == WEIGHTS.keys()
@@ -85,7 +85,7 @@ def test_every_part_changes_the_gradient_by_its_own(part: int, experiment, episo
     """Of the body by `weight` times the part's, of the head not at all."""
     config = experiment.auxiliary[part]
     policy, plain = build(replace(experiment, auxiliary=(config,))), build(EXPERIMENT)
-    batch, target = batches(experiment, build(experiment), episodes)(2)
+    batch, target = make_batches(experiment, build(experiment), episodes)[0](2)
     before, after = gradients(plain, batch, target), gradients(policy, batch, target)
     policy.zero_grad()
     (one,) = policy.auxiliary
@@ -152,7 +152,7 @@ def test_a_trained_policy_acts_without_what_it_learned_from(experiment, files, e
 def test_a_weight_of_nothing_costs_nothing(episodes) -> None:
     policy = build(replace(EXPERIMENT, auxiliary=(FutureImageConfig(), ClipNormConfig(weight=0.0))))
     assert not len(policy.auxiliary)
-    _, target = batches(EXPERIMENT, policy, episodes)(1)
+    _, target = make_batches(EXPERIMENT, policy, episodes)[0](1)
     assert target.extras == {}
 
 

@@ -41,11 +41,12 @@ RUNS = {
     "tensor": DistributedConfig(tensor=2),
     "shard-in-parts": SHARD,
     "shard-tensor": DistributedConfig(strategy="shard", tensor=2),
+    "pipeline": DistributedConfig(pipeline=2),
 }
 
 
 def experiment(name: str) -> Experiment:
-    loop = replace(BASE.loop, distributed=RUNS[name])
+    loop = replace(BASE.loop, distributed=RUNS[name], accumulate=RUNS[name].pipeline)
     if name == "shard-in-parts":
         loop = replace(loop, accumulate=2, recompute=RecomputeConfig(vision="layers", language="layers"))
     return replace(BASE, loop=loop)
@@ -60,8 +61,12 @@ def main(folder: Path) -> None:
     with joined() as (everyone, _):
         assert everyone.world == 2
         for name, config in RUNS.items():
-            ranks = place("cpu", config.tensor)
-            run_training_on(experiment(name), recorded, SPEC, folder / name, ranks=ranks)
+            ranks = place("cpu", config.tensor, config.pipeline)
+            made = experiment(name)
+            if name == "pipeline":  # in two goes
+                begun = replace(made, loop=replace(made.loop, num_steps=2))
+                run_training_on(begun, recorded, SPEC, folder / name, ranks=ranks)
+            run_training_on(made, recorded, SPEC, folder / name, ranks=ranks, resume=True)
 
 
 def die(folder: Path) -> None:

@@ -14,7 +14,7 @@ from volition.contract import ActionSpace, Dimension
 from volition.data.action_transforms import BinaryGripper, MuLaw, RelativePosition
 from volition.data.transforms import NormalizeActions, Scale
 from volition.records import Observation, Start
-from volition.studies.training import batches, load_policy, make_transforms, run_training_on
+from volition.studies.training import load_policy, make_batches, make_transforms, run_training_on
 
 
 class InCentimetres(Recorded):
@@ -56,7 +56,7 @@ def test_a_policy_learns_what_the_recipe_asks_for_and_answers_in_the_robots_unit
     run_training_on(ASKED, episodes, ROBOT, tmp_path)
     policy, contract = load_policy(tmp_path)
     assert contract.transforms == make_transforms(ASKED, episodes, ROBOT)
-    _, target = batches(ASKED, policy, episodes)(1)
+    _, target = make_batches(ASKED, policy, episodes)[0](1)
     learned = target.actions[target.mask].numpy()
     assert np.abs(learned).max() <= 1
     assert set(learned[:, 2]) <= {-1, 1}

@@ -24,7 +24,7 @@ from volition.data.transforms import NormalizeActions, Scale
 from volition.data.windows import Windows
 from volition.records import Start
 from volition.studies.train_command import TrainCommand, execute, parse
-from volition.studies.training import batches, load_policy, make_transforms, open_dataset, open_sources
+from volition.studies.training import load_policy, make_batches, make_transforms, open_dataset, open_sources
 from volition.training import checkpoint as checkpoints
 from volition.training.metrics import read_metrics
 
@@ -153,7 +153,7 @@ def test_a_dimension_that_a_source_lacks_moves_neither_loss_nor_ranges() -> None
     assert scales[0].factor[0] == scales[1].factor[0]  # y, of which the other says nothing
     assert scales[0].factor[1] != scales[1].factor[1]
     policy = experiment.build(SPEC, transforms)
-    batch, target = batches(experiment, policy, own, others)(1)
+    batch, target = make_batches(experiment, policy, own, others)[0](1)
     assert sorted(target.known.tolist()) == [[False, True]] * 3 + [[True, True]]
     loss = policy(batch, target).total
     for known, same in ((target.known, True), (None, False)):

@@ -1,6 +1,8 @@
 """Two processes over gloo train as one does: every strategy, its checkpoints, and a run that goes on with fewer."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.run import get_args_parser
 
 from tests.toy import SPEC
 from tests.training.ranks_program import BASE, RUNS, episodes, experiment
@@ -73,7 +76,7 @@ def test_their_weights_are_those_of_one(runs: Path, name: str) -> None:
     assert len(files) == (1 if name == "replicate" else 2)
 
 
-@pytest.mark.parametrize("name", ["shard", "tensor", "shard-tensor"])
+@pytest.mark.parametrize("name", ["shard", "tensor", "shard-tensor", "pipeline"])
 def test_pieces_are_one_policy_to_whoever_loads_them(runs: Path, name: str) -> None:
     checkpoints.verify(runs / name / "checkpoints/step_4")
     policy, _ = load_policy(runs / name)
@@ -82,7 +85,7 @@ def test_pieces_are_one_policy_to_whoever_loads_them(runs: Path, name: str) -> N
             assert torch.equal(dict(policy.named_parameters())[tensor].float(), stored.read(tensor))
 
 
-@pytest.mark.parametrize("name", ["shard", "replicate"])
+@pytest.mark.parametrize("name", ["shard", "replicate", "pipeline"])
 def test_a_run_goes_on_with_another_number_of_ranks(runs: Path, name: str, tmp_path: Path) -> None:
     """Two processes until step 4, one from there on: the same samples, so the same losses."""
     longer = lambda e: replace(e, loop=replace(e.loop, num_steps=8, distributed=DistributedConfig()))
@@ -111,3 +114,21 @@ def test_a_rank_that_dies_stops_all_with_one_message(tmp_path: Path) -> None:
     assert "ended without a word" in "".join(said) or "SIGKILL" in done.stderr or "-9" in done.stderr
     assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["step_2"]
     checkpoints.verify(tmp_path / "checkpoints/step_2")
+
+
+def torchrun_commands() -> list[str]:
+    """Of the docs and the SLURM example, each in one line."""
+    texts = [path.read_text() for path in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/train.slurm")]
+    lines = [line for text in texts for line in text.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if re.match(r"(srun )?torchrun ", line)]
+
+
+@pytest.mark.parametrize("command", torchrun_commands())
+def test_what_torchrun_is_told_reaches_volition(command: str) -> None:
+    """Without `--` before it, torchrun takes `--run` for an option of its own and stops."""
+    words = shlex.split(command.replace('"$@"', "--run x"), comments=True)
+    counts = {"$SLURM_NNODES": "2", "$SLURM_GPUS_ON_NODE": "4"}
+    words = [counts.get(word, word) for word in [*words[words.index("torchrun") + 1 :], "--run", "runs/x"]]
+    parsed = get_args_parser().parse_args(words)
+    assert [parsed.training_script, *parsed.training_script_args[:1]] == ["volition", "train"]
+    assert parsed.training_script_args[-2:] == ["--run", "runs/x"]

@@ -232,9 +232,9 @@ def test_clipping_bounds_the_step(episodes) -> None:
     loop = replace(
         EXPERIMENT.loop, num_steps=1, optim=OptimConfig(max_grad_norm=1e-3, warmup_steps=0, schedule="constant")
     )
-    from volition.studies.training import batches
+    from volition.studies.training import make_batches
 
-    (line,) = train(trainer, batches(EXPERIMENT, policy, episodes), loop)
+    (line,) = train(trainer, make_batches(EXPERIMENT, policy, episodes)[0], loop)
     after = torch.cat([p.detach().flatten() for p in policy.parameters()])
     assert line["grad_norm"] > 1e-3
     assert (after - before).norm().item() == pytest.approx(1e-3, rel=1e-2)

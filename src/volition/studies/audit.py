@@ -19,7 +19,7 @@ from volition.data.calvin import SPEC as CALVIN
 from volition.data.remote import located
 from volition.policy import Policy
 from volition.records import Episode
-from volition.studies.training import batches, make_transforms, open_dataset, open_sources
+from volition.studies.training import make_batches, make_transforms, open_dataset, open_sources
 from volition.training.device import usable_device
 from volition.training.parts import PARTS, Part, find_parts
 from volition.training.train import Trainer, train
@@ -68,7 +68,7 @@ def audit(experiment: Experiment, *, device: str = "cpu") -> Audit:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_recorder(gradients, name))
     loop = replace(experiment.loop, log_every=1, save_every=1, num_steps=max(1, experiment.loop.num_steps))
-    step = next(train(Trainer.create(policy, loop), batches(experiment, policy, episodes, others), loop))
+    step = next(train(Trainer.create(policy, loop), make_batches(experiment, policy, episodes, others)[0], loop))
     after = policy.state_dict()
     frozen = _frozen(policy)
     return Audit(

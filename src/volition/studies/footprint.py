@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from volition.config import Experiment
 from volition.contract import RobotSpec
 from volition.records import Episode
-from volition.studies.training import batches, make_transforms
+from volition.studies.training import make_batches, make_transforms
 from volition.training.train import Trainer, train
 
 Bytes = npt.NDArray[np.float64]
@@ -158,7 +158,7 @@ def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windo
         experiment.loop, batch_size=windows, accumulate=1, log_every=1, save_every=1, num_steps=3 + TIMED, compile=False
     )
     here = replace(experiment, loop=loop)
-    draw = batches(here, policy, episodes)
+    draw = make_batches(here, policy, episodes)[0]
     with LiveMemory() as live:
         trainer = Trainer.create(policy, loop)  # with the moving average, where there is one
         next(train(trainer, draw, replace(loop, num_steps=1)))

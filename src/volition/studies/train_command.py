@@ -99,7 +99,8 @@ def execute(command: TrainCommand) -> Path:
     """Record the recipe's demonstrations if they are not there, train, and return the last checkpoint."""
     experiment = command.experiment
     spread = experiment.loop.distributed
-    with joined(command.device, tensor=spread.tensor, alone=spread.needs_group) as (ranks, device), Bars() as bars:
+    degrees = {"tensor": spread.tensor, "pipeline": spread.pipeline}
+    with joined(command.device, **degrees, alone=spread.needs_group) as (ranks, device), Bars() as bars:
         if ranks.first:
             ensure_data(experiment.data, progress=bars.recording)
         ranks.barrier()

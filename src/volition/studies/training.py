@@ -138,8 +138,10 @@ def _prepare(
     learned, held_out = split_episodes(episodes, experiment.data.held_out)
     transforms = make_transforms(experiment, learned, robot, others)
     policy = experiment.build(robot, transforms).to(usable_device(device))
-    trainer = Trainer.create(policy, loop, ranks)
-    draw, trainer.steps_per_epoch = make_batches(experiment, policy, learned, others)
+    draw, steps_per_epoch = make_batches(experiment, policy, learned, others)
+    first = draw(1, 0, ranks.count * loop.accumulate)
+    trainer = Trainer.create(policy, loop, ranks, first)
+    trainer.steps_per_epoch = steps_per_epoch
     contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
     if existing:
@@ -154,7 +156,6 @@ def _prepare(
         for name, document in documents.items():
             write_json(run / name, document)
         if not existing and loop.num_steps:
-            first = draw(1, 0, ranks.count * loop.accumulate)
             draw_first_batch(run / "first_batch.png", policy, *first, loop.augmentation, loop.seed * 1_000_003 + 1)
     return _Prepared(
         folder=run,
@@ -250,12 +251,6 @@ def make_validation(
     return Validation(draw, held_out, robot, stride=experiment.window.replan_steps)
 
 
-def batches(
-    experiment: Experiment, policy: Policy, episodes: Sequence[Episode], others: Sequence[Source] = ()
-) -> Batches:
-    return make_batches(experiment, policy, episodes, others)[0]
-
-
 def make_batches(
     experiment: Experiment, policy: Policy, episodes: Sequence[Episode], others: Sequence[Source] = ()
 ) -> tuple[Batches, float]:
@@ -278,9 +273,14 @@ def make_batches(
         task_weights=dict(data.task_weights),
     )
 
+    collator, all_episodes = policy.collator, [episodes, *(source.episodes for source in others)]
+    if loop.distributed.pipeline > 1:  # what goes from rank to rank has one shape
+        wordings = {words for some in all_episodes for episode in some for words in episode.instructions}
+        collator = collator.padded_for(sorted(wordings), window.num_obs_steps)
+
     def batch(step: int, part: int = 0, parts: int = 1) -> tuple[Batch, Target]:
         samples = mixture.samples(step, rank=part, num_ranks=parts)
-        seen, target = policy.collator(samples)
+        seen, target = collator(samples)
         return seen, replace(target, extras=feed(policy.auxiliary, samples, step))
 
     return batch, sum(len(windows) for windows in mixture.windows) / loop.batch_size

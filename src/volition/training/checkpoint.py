@@ -53,13 +53,16 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / STATE).read_text())
 
 
-def load_weights(policy: nn.Module, checkpoint: Path, *, averaged: bool = True) -> None:
+def load_weights(
+    policy: nn.Module, checkpoint: Path, *, averaged: bool = True, elsewhere: frozenset[str] = frozenset()
+) -> None:
     """Strict: every tensor of the policy, and no other, must be there.
 
-    averaged: where the run kept a moving average of its weights, that of the trained ones is taken.
+    averaged: where the run kept a moving average of its weights, that of the trained ones is taken. elsewhere: names of
+    tensors that other ranks have.
     """
     verify(checkpoint)
-    _fill_all(weights_of(policy), checkpoint, WEIGHTS)
+    _fill_all(weights_of(policy), checkpoint, WEIGHTS, elsewhere)
     if averaged and list(checkpoint.glob(f"{AVERAGE}*.safetensors")):
         names = dict(policy.named_parameters())
         with Stored(checkpoint, AVERAGE) as stored:
@@ -71,13 +74,16 @@ def load_weights(policy: nn.Module, checkpoint: Path, *, averaged: bool = True) 
 
 def restore(trainer: Trainer, checkpoint: Path) -> None:
     """Weights, optimizer moments, averages and the rest: the run goes on as if it had never stopped."""
-    load_weights(trainer.policy, checkpoint, averaged=False)
+    elsewhere = trainer.elsewhere
+    load_weights(trainer.policy, checkpoint, averaged=False, elsewhere=elsewhere)
     if trainer.average is not None:
-        _fill_all(trainer.average.weights, checkpoint, AVERAGE)
+        _fill_all(trainer.average.weights, checkpoint, AVERAGE, elsewhere)
     parameters = dict(trainer.policy.named_parameters())
     with Stored(checkpoint, OPTIMIZER) as stored:
         for key in stored:
             name, _, moment = key.rpartition("/")
+            if name in elsewhere:
+                continue
             if name not in parameters:
                 raise ValueError(f"{checkpoint} has moments of {name!r}, which must be a weight of the policy")
             trainer.optimizer.state[parameters[name]][moment] = _moment(parameters[name], stored.read(key))
@@ -111,9 +117,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fill_all(expected: dict[str, Tensor], checkpoint: Path, stem: str) -> None:
+def _fill_all(expected: dict[str, Tensor], checkpoint: Path, stem: str, elsewhere: frozenset[str]) -> None:
     with Stored(checkpoint, stem) as stored:
-        missing, extra = sorted(expected.keys() - set(stored)), sorted(set(stored) - expected.keys())
+        missing = sorted(expected.keys() - set(stored))
+        extra = sorted(set(stored) - expected.keys() - elsewhere)
         wrong = [n for n in expected.keys() & set(stored) if tuple(expected[n].shape) != stored.shape(n)]
         if missing or extra or wrong:
             raise ValueError(

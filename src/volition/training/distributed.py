@@ -1,10 +1,10 @@
-"""How weights and work are spread over ranks, with torch's own engine: DDP, FSDP2 and tensor parallel.
+"""How weights and work are spread over ranks, with torch's own engine: DDP, FSDP2, tensor and pipeline parallel.
 
     policy --distribute--> what the loop calls; the policy itself is changed in place, its names stay
 
 replicate: every rank has all weights and its part of the batch (DDP). shard: weights, gradients and moments in pieces,
 put together layer by layer (`fully_shard`). tensor: ranks share the matrices of the decoder's layers, as the model's
-own plan says (`tp_plan`).
+own plan says (`tp_plan`). pipeline: ranks have some of these layers each (`training.pipeline`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from volition.backbones import Backbone
 from volition.policy import Policy
 from volition.training.parts import decoder_layers, is_adapter
+from volition.training.pipeline import Pipeline
 from volition.training.ranks import Ranks
+from volition.types import Batch, Target
 
 _STYLES: dict[str, type[ParallelStyle]] = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel}
 
@@ -34,11 +36,17 @@ class DistributedConfig:
 
     strategy: Literal["replicate", "shard"] = "replicate"
     tensor: int = 1  # ranks that share each matrix of the decoder
+    pipeline: int = 1  # ranks that have some of the decoder's layers each
     offload: bool = False  # with "shard": weights, gradients and moments wait in the memory of the CPU
 
     def __post_init__(self) -> None:
-        if self.tensor < 1:
-            raise ValueError(f"tensor must be at least 1, got {self.tensor}")
+        for name in ("tensor", "pipeline"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pipeline > 1 and (self.tensor > 1 or self.strategy != "replicate"):
+            raise ValueError(
+                f"pipeline={self.pipeline} goes with strategy='replicate' and tensor=1: its ranks have whole layers"
+            )
         if self.offload and self.strategy != "shard":
             raise ValueError("offload=True needs strategy='shard', which knows when a layer's weights are wanted")
 
@@ -48,10 +56,15 @@ class DistributedConfig:
         return self.strategy == "shard"
 
 
-def distribute(policy: Policy, config: DistributedConfig, ranks: Ranks) -> nn.Module:
-    """Call before the optimizer is made. The result is called as the policy is."""
+def distribute(
+    policy: Policy, config: DistributedConfig, ranks: Ranks, example: tuple[Batch, Target] | None = None
+) -> nn.Module:
+    """Call before the optimizer is made. The result is called as the policy is. `example`: what a pipeline wants."""
     if ranks.mesh is None:
         return policy
+    if config.pipeline > 1:
+        assert example is not None
+        return Pipeline(policy, ranks, example)
     if config.tensor > 1:
         if config.strategy == "replicate" and ranks.count > 1:
             raise ValueError(

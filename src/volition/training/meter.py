@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from volition.backbones import Backbone
 from volition.policy import Policy
-from volition.training.optim import alike, whole
-from volition.training.parts import Part, find_parts
+from volition.training.optim import Norm, gradient_norm
+from volition.training.parts import PARTS, Part, find_parts
 from volition.training.ranks import Ranks
 from volition.types import Loss
 
@@ -108,21 +108,13 @@ def peak_flops(device: torch.device, kind: torch.dtype) -> float:
     return 2 * side**3 / best
 
 
-def part_norms(policy: Policy, loss_scale: float = 1.0) -> dict[str, Tensor]:
+def part_norms(policy: Policy, loss_scale: float = 1.0, norm_of: Norm = gradient_norm) -> dict[str, Tensor]:
     """grad_norm_vision, ...: of the gradients of every part that is trained, which are `loss_scale` times too large."""
-    members: dict[Part, list[nn.Parameter]] = {}
+    members: dict[Part, list[nn.Parameter]] = {part: [] for part in sorted(PARTS)}
     for name, part in find_parts(policy).items():
-        parameter = policy.get_parameter(name)
-        if parameter.grad is not None:
-            members.setdefault(part, []).append(parameter)
-    return {f"grad_norm_{part}": _norm(parameters) / loss_scale for part, parameters in sorted(members.items())}
-
-
-def _norm(parameters: list[nn.Parameter]) -> Tensor:
-    norms = [
-        whole(nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])) for group in alike(parameters)
-    ]
-    return torch.linalg.vector_norm(torch.stack(norms))
+        members[part].append(policy.get_parameter(name))
+    norms = {part: norm_of(parameters) for part, parameters in members.items()}
+    return {f"grad_norm_{part}": norm / loss_scale for part, norm in norms.items() if norm is not None}
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,18 +102,31 @@ def set_lr(optimizer: torch.optim.Optimizer, scale: float) -> None:
         group["lr"] = group["base_lr"] * scale
 
 
-def clip_gradients(policy: nn.Module, max_norm: float, loss_scale: float = 1.0) -> torch.Tensor:
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> torch.Tensor | None:
+    """Of all their gradients together; None where there are none."""
+    groups = [[p.grad for p in group if p.grad is not None] for group in alike(parameters)]
+    norms = [_whole(get_total_norm(gradients)) for gradients in groups if gradients]
+    if len(norms) < 2:
+        return norms[0] if norms else None
+    return torch.linalg.vector_norm(torch.stack(norms))
+
+
+Norm = Callable[[Sequence[nn.Parameter]], torch.Tensor | None]
+
+
+def clip_gradients(
+    policy: nn.Module, max_norm: float, loss_scale: float = 1.0, norm_of: Norm = gradient_norm
+) -> torch.Tensor:
     """Divide gradients by `loss_scale`, then bring their common norm down to `max_norm`; the norm before that."""
-    groups = [[p for p in group if p.grad is not None] for group in alike(policy.parameters())]
-    norms = [whole(get_total_norm([p.grad for p in group if p.grad is not None])) for group in groups if group]
-    if not norms:
+    parameters = list(policy.parameters())
+    scaled = norm_of(parameters)
+    if scaled is None:
         return torch.zeros(())
-    norm = (norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))) / loss_scale
-    for group in groups:
-        clip_grads_with_norm_(group, max_norm * loss_scale, norm * loss_scale)
+    for group in alike(p for p in parameters if p.grad is not None):
+        clip_grads_with_norm_(group, max_norm * loss_scale, scaled)
         if loss_scale != 1.0:
             torch._foreach_mul_([p.grad for p in group if p.grad is not None], 1 / loss_scale)
-    return norm
+    return scaled / loss_scale
 
 
 def alike(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
@@ -124,7 +137,7 @@ def alike(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
     return list(found.values())
 
 
-def whole(value: torch.Tensor) -> torch.Tensor:
+def _whole(value: torch.Tensor) -> torch.Tensor:
     """A number that all ranks share, from what each has of it."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 

@@ -7,7 +7,7 @@ NAME-1-of-4.safetensors ...     each of four ranks its own; where a piece belong
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,17 @@ def file_name(stem: str, rank: int, world: int) -> str:
     return f"{stem}.safetensors" if world == 1 else f"{stem}-{rank + 1}-of-{world}.safetensors"
 
 
-def own_pieces(tensors: Mapping[str, Tensor], *, first: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+def own_pieces(
+    tensors: Mapping[str, Tensor], writes: Callable[[str], bool]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Copies in the memory of the CPU of what this rank is to write, and the header that goes with them.
 
-    `first`: whether this rank writes what is the same on all of them.
+    `writes`: whether it is this rank that writes a tensor that it has as a whole.
     """
     pieces, places = {}, {}
     for name, value in tensors.items():
         if not isinstance(value, DTensor):
-            if first:
+            if writes(name):
                 pieces[name] = value.detach().to("cpu", copy=True).contiguous()
             continue
         shape, offset = _place(value)

@@ -29,13 +29,13 @@ FAILED = "volition/failed"  # key of the ranks' common store: the rank that fail
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """`index` of `count` parts of a batch; ranks that share the matrices of a layer have the same part."""
+    """`index` of `count` parts of a batch; ranks that share layers, or the matrices of one, have the same part."""
 
     index: int = 0
     count: int = 1
     rank: int = 0  # among all of `world`
     world: int = 1
-    mesh: DeviceMesh | None = None  # axes "data" and "tensor"; None: this process is alone
+    mesh: DeviceMesh | None = None  # axes "data", "pipeline" and "tensor"; None: this process is alone
 
     @property
     def first(self) -> bool:
@@ -106,15 +106,18 @@ class FirstError(ValueError):
 
 
 @contextmanager
-def joined(device: str = "cpu", *, tensor: int = 1, alone: bool = False) -> Iterator[tuple[Ranks, str]]:
+def joined(
+    device: str = "cpu", *, tensor: int = 1, pipeline: int = 1, alone: bool = False
+) -> Iterator[tuple[Ranks, str]]:
     """Take this process's place among those that torchrun started; and the device that is its own.
 
     alone: make a group of one where there is no torchrun, as sharding with offloading wants it.
     Whichever rank fails first says so; the others end without a word.
     """
     if not launched() and not alone:
-        if tensor > 1:
-            raise ValueError(f"loop.distributed.tensor={tensor} needs as many ranks: start it with torchrun")
+        for name, degree in (("tensor", tensor), ("pipeline", pipeline)):
+            if degree > 1:
+                raise ValueError(f"loop.distributed.{name}={degree} needs as many ranks: start it with torchrun")
         yield Ranks(), device
         return
     if device == "cuda":
@@ -127,7 +130,7 @@ def joined(device: str = "cpu", *, tensor: int = 1, alone: bool = False) -> Iter
     # What sharding with offloading keeps in the CPU's memory is added up there, by gloo.
     dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", **own)
     try:
-        yield place(kind, tensor), device
+        yield place(kind, tensor, pipeline), device
     except BaseException as error:
         _first_word(error)
         raise
@@ -135,13 +138,16 @@ def joined(device: str = "cpu", *, tensor: int = 1, alone: bool = False) -> Iter
         dist.destroy_process_group()
 
 
-def place(kind: str, tensor: int) -> Ranks:
-    """This process's, `tensor` neighbours sharing a part of the batch; the group has been joined."""
+def place(kind: str, tensor: int, pipeline: int = 1) -> Ranks:
+    """This process's, `tensor` x `pipeline` neighbours sharing a part of the batch; the group has been joined."""
     world, rank = dist.get_world_size(), dist.get_rank()
-    if world % tensor:
-        raise ValueError(f"loop.distributed.tensor={tensor} must divide the number of ranks, {world}")
-    mesh = init_device_mesh(kind, (world // tensor, tensor), mesh_dim_names=("data", "tensor"))
-    return Ranks(index=rank // tensor, count=world // tensor, rank=rank, world=world, mesh=mesh)
+    for name, degree in (("tensor", tensor), ("pipeline", pipeline)):
+        if world % degree:
+            raise ValueError(f"loop.distributed.{name}={degree} must divide the number of ranks, {world}")
+    together = tensor * pipeline
+    axes = {"data": world // together, "pipeline": pipeline, "tensor": tensor}
+    mesh = init_device_mesh(kind, tuple(axes.values()), mesh_dim_names=tuple(axes))
+    return Ranks(index=rank // together, count=world // together, rank=rank, world=world, mesh=mesh)
 
 
 def _first_word(error: BaseException) -> None:

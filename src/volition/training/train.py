@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,12 +17,13 @@ from volition.training.compiled import compile_layers
 from volition.training.distributed import DistributedConfig, distribute
 from volition.training.guard import NotFiniteError, Spikes, require_finite
 from volition.training.meter import Meter, part_norms
-from volition.training.optim import OptimConfig, clip_gradients, make_optimizer, set_lr
+from volition.training.optim import Norm, OptimConfig, clip_gradients, gradient_norm, make_optimizer, set_lr
+from volition.training.pipeline import Pipeline, Ready
 from volition.training.precision import LossScale, Precision, set_precision
-from volition.training.ranks import Ranks, summing
+from volition.training.ranks import Ranks, Shares, summing
 from volition.training.read_ahead import Batches, read_ahead
 from volition.training.recompute import RecomputeConfig, set_recompute
-from volition.types import Batch, Target
+from volition.types import Batch, Loss, Target
 
 __all__ = ["Batches", "LoopConfig", "NotFiniteError", "Trainer", "train"]
 
@@ -62,6 +64,11 @@ class LoopConfig:
                 f"save_every={self.save_every} must be a multiple of log_every={self.log_every}: "
                 "a resumed run then logs exactly what the uninterrupted one would"
             )
+        if self.accumulate < self.distributed.pipeline:
+            raise ValueError(
+                f"accumulate={self.accumulate} must be at least distributed.pipeline={self.distributed.pipeline}: "
+                "every rank works on a part of the batch while the others work on other parts"
+            )
         Ranks().require_parts(self.batch_size, self.accumulate)
 
 
@@ -82,18 +89,39 @@ class Trainer:
     @property
     def whole(self) -> bool:
         """Whether this rank has all weights and can act by itself."""
-        return not any(isinstance(p, DTensor) for p in self.policy.parameters())
+        return not self.elsewhere and not any(isinstance(p, DTensor) for p in self.policy.parameters())
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """Names of weights and buffers that only other ranks have."""
+        return self.model.elsewhere if isinstance(self.model, Pipeline) else frozenset()
+
+    @property
+    def norm_of(self) -> Norm:
+        return self.model.norm if isinstance(self.model, Pipeline) else gradient_norm
+
+    def writes(self, name: str) -> bool:
+        """Whether a tensor that is whole on this rank (or a moment, `name/exp_avg`) is written by this one."""
+        if isinstance(self.model, Pipeline) and name.partition("/")[0] in self.model.own:
+            return self.ranks.index == 0
+        return self.ranks.first
 
     @classmethod
-    def create(cls, policy: Policy, config: LoopConfig, ranks: Ranks | None = None) -> Trainer:
-        """From a policy that is on its device."""
+    def create(
+        cls,
+        policy: Policy,
+        config: LoopConfig,
+        ranks: Ranks | None = None,
+        example: tuple[Batch, Target] | None = None,
+    ) -> Trainer:
+        """From a policy that is on its device. `example`: a part of a batch, which a pipeline wants."""
         ranks = ranks or Ranks()
         ranks.require_parts(config.batch_size, config.accumulate)
         set_precision(policy.backbone, config.precision)
         set_recompute(policy.backbone, config.recompute)
         if config.compile:
             compile_layers(policy.backbone)
-        model = distribute(policy, config.distributed, ranks)
+        model = distribute(policy, config.distributed, ranks, example)
         optimizer, average = make_optimizer(policy, config.optim), Average.of(policy, config.ema_decay)
         scale, spikes = LossScale.of(policy.backbone), Spikes(config.spike_factor)
         return cls(policy, model, optimizer, scale, average, spikes, ranks=ranks)
@@ -107,25 +135,18 @@ def train(
 ) -> Iterator[dict[str, float]]:
     """Train in place from `trainer.step` on, yielding metrics every `log_every` steps; the caller logs and saves."""
     policy, optimizer, ranks = trainer.policy.train(), trainer.optimizer, trainer.ranks
-    device, last = policy.backbone.device, config.accumulate - 1
+    device, norm_of = policy.backbone.device, trainer.norm_of
     all_parts = ranks.count * config.accumulate
     mine = range(ranks.index * config.accumulate, (ranks.index + 1) * config.accumulate)
     meter = Meter(ranks, batch_size=config.batch_size, count=config.count_flops)
     for step, parts, waited in read_ahead(batches, trainer.step + 1, config.num_steps, mine, all_parts):
-        seed, losses = config.seed * 1_000_003 + step, []
+        seed = config.seed * 1_000_003 + step
         shares = ranks.shares(policy, [target for _, target in parts], device)
-        for i, ((batch, target), share) in enumerate(zip(parts, shares)):
-            place = (mine[i], all_parts)
-            images = config.augmentation(batch.images, torch.Generator().manual_seed(seed), place)
-            # A head that draws noise draws the same at this step whether the run was interrupted before or not.
-            torch.manual_seed(seed + (place[0] << 40))
-            with meter.counting(policy.backbone, last=i == last), summing(trainer.model, last=i == last):
-                loss = trainer.model(batch.with_images(images).to(device), target.to(device))
-                losses.append(loss if share is None else loss.shared(share))
-                (losses[-1].total * trainer.scale.factor).backward()
+        ready = partial(_ready, config.augmentation, device, seed, parts, mine, all_parts)
+        losses = learn(trainer, ready, shares, meter)
         logged = step % config.log_every == 0 or step == config.num_steps
-        norms = part_norms(policy, trainer.scale.factor) if logged else {}
-        norms["grad_norm"] = clip_gradients(policy, config.optim.max_grad_norm, trainer.scale.factor)
+        norms = part_norms(policy, trainer.scale.factor, norm_of) if logged else {}
+        norms["grad_norm"] = clip_gradients(policy, config.optim.max_grad_norm, trainer.scale.factor, norm_of)
         taken = trainer.scale.admits(norms["grad_norm"])
         totals = [loss.total.detach() for loss in losses]
         require_finite(step, parts, totals, norms["grad_norm"] if taken else None)
@@ -144,3 +165,36 @@ def train(
         meter.add(losses, waited=waited, spike=spike, skipped=not taken)
         if logged:
             yield meter.line(step, lr_scale, norms)
+
+
+def learn(trainer: Trainer, ready: Ready, shares: Sequence[Shares | None], meter: Meter) -> list[Loss]:
+    """The losses of a step's parts, whose gradients are added up."""
+    if isinstance(trainer.model, Pipeline):
+        with meter.counting(trainer.policy.backbone, last=True):
+            return trainer.model.learn(ready, shares, trainer.scale.factor)
+    losses = []
+    for i, share in enumerate(shares):
+        last = i == len(shares) - 1
+        batch, target = ready(i)
+        with meter.counting(trainer.policy.backbone, last=last), summing(trainer.model, last=last):
+            loss = trainer.model(batch, target)
+            losses.append(loss if share is None else loss.shared(share))
+            (losses[-1].total * trainer.scale.factor).backward()
+    return losses
+
+
+def _ready(
+    augmentation: Augmentation,
+    device: torch.device,
+    seed: int,
+    parts: Sequence[tuple[Batch, Target]],
+    mine: range,
+    all_parts: int,
+    i: int,
+) -> tuple[Batch, Target]:
+    """Part `i` of a step as the policy is given it."""
+    batch, target = parts[i]
+    images = augmentation(batch.images, torch.Generator().manual_seed(seed), (mine[i], all_parts))
+    # A head that draws noise draws the same at this step whether the run was interrupted before or not.
+    torch.manual_seed(seed + (mine[i] << 40))
+    return batch.with_images(images).to(device), target.to(device)

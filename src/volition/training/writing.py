@@ -68,7 +68,7 @@ def snapshot(trainer: Trainer, documents: Mapping[str, Any], about: Mapping[str,
     return Snapshot(
         step=trainer.step,
         world=1 if trainer.whole else trainer.ranks.world,
-        tensors={stem: own_pieces(tensors, first=trainer.ranks.first) for stem, tensors in kept.items()},
+        tensors={stem: own_pieces(tensors, trainer.writes) for stem, tensors in kept.items()},
         documents={**documents, STATE: state},
     )
 
