@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "volition"
@@ -17,6 +19,16 @@ def sources(*folders: str) -> list[Path]:
 OURS = sources("src/volition")
 CLIENT = sources("packages/volition-client/src")
 ALL = sources("src", "packages", "tests", "examples", "benchmarks")
+
+
+def example(name: str) -> ModuleType:
+    """An example as a module: its name begins with a number, which `import` does not take."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def module_name(path: Path) -> str:

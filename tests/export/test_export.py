@@ -13,6 +13,7 @@ import onnx
 import pytest
 import torch
 
+from tests.source_tree import example
 from tests.test_cli import volition
 from tests.tiny import LSTM, SMALL
 from tests.toy import SPEC
@@ -120,6 +121,39 @@ def test_it_is_evaluated_and_served_as_the_checkpoint_is(run: Path, signed: Path
             given = client.infer({**message, "prompt": seen.instruction})["actions"]
             (chunk,), (state,) = policy.act([seen], [state])
             assert np.abs(given - chunk).max() < 1e-4
+
+
+def test_the_jetson_example_checks_it_on_this_cpu(
+    signed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetson = example("05_jetson")
+    assert jetson.main([str(signed), "--device", "cpu", "--steps", "5"]) == 0
+    said = capsys.readouterr().out
+    assert "not TensorRT's" not in said
+    assert "largest difference of an action, in robot units: 0.0e+00" in said
+    assert f"volition serve {signed} --device cpu" in said
+    answers = iter([(np.full((1, 4, 7), x), np.ones(9)) for x in (0.0, 0.1)])
+    monkeypatch.setattr(jetson, "ask", lambda artefact, seen: next(answers))
+    assert jetson.main([str(signed), "--device", "cpu", "--steps", "5"]) == 1
+    assert "do not serve it" in capsys.readouterr().out
+
+
+def test_the_jetson_example_keeps_engines_and_names_what_is_missing(
+    signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetson = example("05_jetson")
+    monkeypatch.setattr(jetson.os, "environ", {})
+    settings = jetson.keep_engines(Path("engines"), half=True)
+    assert settings["ORT_TENSORRT_FP16_ENABLE"] == "1"
+    assert Path(settings["ORT_TENSORRT_CACHE_PATH"]).is_absolute()
+    with pytest.raises(ValueError, match=r"tensorrt.*only with an ONNX Runtime that has it"):
+        jetson.main([str(signed)])
+
+
+def test_operators_of_other_makers_are_named(signed: Path, tmp_path: Path) -> None:
+    model = in_int4(next(signed.glob("*.onnx")))
+    onnx.save(model, str(tmp_path / "small.onnx"))
+    assert example("05_jetson").unsupported([tmp_path / "small.onnx"]) == {"com.microsoft:MatMulNBits"}
 
 
 def test_int8_is_small_and_near_and_its_rows_are_their_own(run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.export.seen import EPISODES
+from tests.source_tree import example
 from tests.tiny import CAMERAS, HEADS, SMALL
 from volition.backbones import Backbone, TinyPaliGemma
 from volition.contract import relative_arm_7d
@@ -21,6 +22,7 @@ from volition.policy import Acting, Collator
 from volition.records import Actor
 
 pytestmark = pytest.mark.slow
+JETSON = example("05_jetson")
 HISTORIES = {"one_step": (1, False), "policy_head": (3, False), "interleaved": (3, True)}  # T, whether in one row
 
 
@@ -35,6 +37,7 @@ class Exporting:
         if kind not in self.opened:
             path, twice = self._folder / f"{len(self.opened)}.onnx", [torch.cat([x, x]) for x in tensors]
             Onnx().write(PassGraph(self.backbone, kind), twice, path, free_rows=True)
+            assert not JETSON.unsupported([path]), "an operator that TensorRT's reader does not name"
             self.opened[kind] = Onnx().open(path, threads=1, device="cpu")
         return self.opened[kind]
 
