@@ -58,6 +58,10 @@ class Bridge:
     ) -> None:
         self._metadata, self._publish, self._prompt, self._clock = metadata, publish, prompt, clock
         self._layout = ActionLayout.of(metadata)
+        if self._layout.kind == "position":
+            raise ValueError(
+                "this policy's actions are positions, and a twist is a velocity: send them to a controller"
+            )
         self._hz = float(metadata["control_hz"])
         self._broker = ChunkBroker(policy, int(metadata["replan_steps"]))
         self.envelope = Envelope(self._layout, limits, self._hz, clock)
@@ -85,6 +89,9 @@ class Bridge:
             action = self._broker.act(observation)
             guarded = self.envelope.guard(action, self._pose(), observed_at=self._broker.observed_at)
         except (ConnectionLostError, ServerError, OSError) as error:
+            if not self.envelope.can_hold:  # nothing was sent yet that the hold could keep
+                logger.warning("the policy does not answer: %s", error)
+                return None
             guarded = self.envelope.hold("watchdog", f"the policy does not answer: {error}")
         twist = self.twist(guarded.action)
         self._publish(twist)
@@ -105,7 +112,8 @@ class Bridge:
     def _observation(self) -> Any:
         with self._lock:
             wanted = [*self._metadata["cameras"], *(["state"] if self._metadata["state"] else [])]
-            if any(name not in self._seen for name in wanted):
+            needed = {*self._metadata["state"], *self.envelope.limits.pose}
+            if any(name not in self._seen for name in wanted) or needed - self._state.keys():
                 return None
             observation: dict[str, Any] = {
                 f"observation/{name}": self._images[name] for name in self._metadata["cameras"]

@@ -220,3 +220,44 @@ def test_a_chunk_that_is_refused_makes_no_old_one_look_new() -> None:
         chunks.act({"time": 3.0})
     chunks.act({"time": 3.0})
     assert chunks.observed_at == 1.0
+
+
+class Listening(Counting):
+    """Is told what was carried out and what is settled, as `Client` is."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.told: list[tuple[Any, ...]] = []
+
+    def tell(self, executed: int, *settled: np.ndarray) -> None:
+        self.told.append((executed, *settled))
+
+
+def test_brokers_tell_how_much_of_a_chunk_was_carried_out() -> None:
+    policy = Listening(confidence=[1.0, 1.0, 0.1, 1.0, 1.0, 1.0])
+    drive(ChunkBroker(policy, replan_steps=4, least_confidence=0.5), 5)
+    assert policy.told == [(2,), (2,)]
+    policy = Listening()
+    drive(TemporalEnsemble(policy), 3)
+    assert policy.told == [(1,), (1,)]
+
+
+def test_real_time_chunking_tells_what_is_settled() -> None:
+    gates = [threading.Event() for _ in range(3)]
+    for gate in gates[:2]:
+        gate.set()
+    policy = Listening(horizon=8, gate=lambda call: bool(gates[call].wait(20)))
+    broker = RealtimeChunks(policy, replan_steps=2, fade=0)
+    drive(broker, 3)
+    (executed, settled, weights) = policy.told[0]
+    assert executed == 2
+    assert settled[:, 0].tolist() == [2, 3, 4, 5, 6, 7]
+    assert len(weights) == 6
+    assert (np.diff(weights) < 0).all(), "no answer was waited for yet: nothing is settled for sure"
+    wait_until(lambda: bool(broker._worker and broker._worker.done))
+    broker.act({"step": 3})
+    broker.act({"step": 4})
+    executed, settled, weights = policy.told[1]
+    assert executed == 2
+    assert weights[0] == 1.0, "one step passed while it thought"
+    gates[2].set()

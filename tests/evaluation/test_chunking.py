@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tests.evaluation.worlds import TASKS, RestlessConfig, Seeker
 from tests.toy import SPEC, Toy, ToyConfig
 from volition.contract import ActionSpace, Dimension
-from volition.evaluation.chunking import STRATEGIES, Chunking, Ensemble, Execute, Overlap, RealTime, soft_weights
+from volition.evaluation.chunking import STRATEGIES, Chunking, Ensemble, Execute, Overlap, RealTime
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.records import Inpainter, Settled
+from volition_client.realtime import soft_weights
 
 SPACE = ActionSpace(dimensions=(Dimension(name="x", unit="m", high=100.0), Dimension(name="g", unit="", kind="binary")))
 REST = np.array([-1.0, 1.0], np.float32)

@@ -113,6 +113,32 @@ def test_a_server_that_is_gone_means_hold(example: Any) -> None:
     assert bridge.envelope.counts["watchdog"] == 1
 
 
+def test_positions_are_not_sent_as_velocities(example: Any, client: Client) -> None:
+    layout = {**client.metadata["layout"], "kind": "position", "frame": "world"}
+    with pytest.raises(ValueError, match="positions, and a twist is a velocity"):
+        example.Bridge(client, {**client.metadata, "layout": layout}, SafetyLimits(Hold((0.0, 0.0))), print, "go")
+
+
+def test_half_a_state_is_waited_for(example: Any, client: Client) -> None:
+    bridge = example.Bridge(client, client.metadata, SafetyLimits(Hold((0.0, 0.0))), lambda twist: None, "go")
+    for camera in ("static", "gripper"):
+        bridge.on_image(camera, Image(pictures(1).tobytes()))
+    bridge.on_state(JointState(["x"], [0.1]))
+    assert bridge.step() is None
+    bridge.on_state(JointState(["y", "z"], [0.2, 0.3]))
+    assert bridge.step() is not None
+
+
+def test_a_hold_that_nothing_was_sent_for_sends_nothing(example: Any, client: Client) -> None:
+    sent: list[Any] = []
+    bridge = example.Bridge(client, client.metadata, SafetyLimits(Hold((0.0, None))), sent.append, "fail")
+    for camera in ("static", "gripper"):
+        bridge.on_image(camera, Image(pictures(1).tobytes()))
+    bridge.on_state(JointState(["x", "y", "z"], [0.1, 0.2, 0.3]))
+    assert bridge.step() is None
+    assert not sent
+
+
 def test_pictures_of_either_order_and_padded_rows_are_read(example: Any) -> None:
     image = pictures(3)
     assert np.array_equal(example.picture(Image(image.tobytes())), image)

@@ -137,3 +137,24 @@ def test_units_that_say_nothing_cannot_be_guarded(tmp_path: Path) -> None:
         background(served(Recalling(robot=odd)), ServeConfig(port=0, safety=path)),
     ):
         pass
+
+
+def test_the_envelope_counts_from_what_a_robot_says_it_carried_out(tmp_path: Path) -> None:
+    """A broker that asks again after one action of a chunk: the next begins from there, not from the second."""
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({"hold": [0, 0, 0, 0, 0, 0, 0], "acceleration": 0.001 * ROBOT.control_hz**2 * 0.02}))
+
+    def second(executed: int | None) -> np.ndarray:
+        with (
+            background(served(), ServeConfig(port=0, safety=path)) as running,
+            Client(running.addresses.websocket) as robot,
+        ):
+            assert robot.accepts("executed")
+            robot.infer(look(1))
+            if executed is not None:
+                robot.tell(executed)
+            return robot.infer(look(1))["actions"]
+
+    usual, after_one = second(None), second(1)
+    assert np.array_equal(second(2), usual), "two actions are what the policy was trained for"
+    assert np.abs(after_one[0, :3]).max() < np.abs(usual[0, :3]).max()

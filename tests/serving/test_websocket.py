@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from tests.serving.robots import HORIZON, Recalling, expected, look, served
 from volition.serving.config import ServeConfig
+from volition.serving.replay import replay
 from volition.serving.server import Running, background
 from volition.serving.sessions import SessionLimits, Sessions
 from volition_client import Client, ServerError, pack, unpack
@@ -232,3 +233,52 @@ def test_there_are_no_more_sessions_than_allowed_and_left_ones_make_room() -> No
             third.infer(look(1))
             first.infer(look(1))
         first.close()
+
+
+class Continuing(Recalling):
+    """Answers with what is settled, where something is, and lists what it was told."""
+
+    continues = True
+
+    def act_on(self, observations: Any, states: Any, settled: Any) -> Any:
+        chunks, after = self.act(observations, states)
+        for chunk, known in zip(chunks, settled):
+            if known is not None:
+                weights = known.weights[:, None]
+                chunk[: len(weights)] = weights * known.actions + (1 - weights) * chunk[: len(weights)]
+        return chunks, after
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_policy_that_can_is_told_what_is_settled(fixed: bool, tmp_path: Path) -> None:
+    config = ServeConfig(port=0, fixed_batch=fixed, record=tmp_path)
+    plain = expected([look(1), look(2)])
+    with background(served(Continuing()), config) as running, Client(running.addresses.websocket) as robot:
+        assert robot.accepts("settled")
+        robot.infer(look(1))
+        robot.tell(2, np.full((2, 7), 0.25, np.float32), np.array([1.0, 0.5], np.float32))
+        chunk = robot.infer(look(2))["actions"]
+        assert np.allclose(chunk[0], 0.25)
+        assert np.allclose(chunk[1], 0.125 + plain[1][1] / 2)
+        assert np.array_equal(chunk[2:], plain[1][2:])
+        assert np.array_equal(robot.infer(look(2))["actions"][0], expected([look(1), look(2), look(2)])[2][0])
+    assert replay(served(Continuing()), tmp_path, tolerance=0.0).equal
+    with pytest.raises(ValueError, match="this policy cannot continue it"):
+        replay(served(), tmp_path, tolerance=0.0)
+
+
+@pytest.mark.parametrize(
+    ("settled", "weights"),
+    [
+        ([[0.0] * 7] * 5, [1.0] * 5),
+        ([[0.0] * 6], [1.0]),
+        ([[np.nan] * 7], [1.0]),
+        ([[0.0] * 7], [2.0]),
+        ([[0.0] * 7], None),
+    ],
+)
+def test_settled_actions_that_do_not_fit_are_refused(settled: Any, weights: Any) -> None:
+    with background(served(Continuing()), ServeConfig(port=0)) as running, Client(running.addresses.websocket) as robot:
+        with pytest.raises(ServerError, match=r"bad_observation: (settled|weights) must be"):
+            robot.infer({**look(1), "settled": settled, "weights": weights})
+        assert robot.infer(look(1))["fresh"]

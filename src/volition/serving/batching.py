@@ -24,7 +24,7 @@ import numpy as np
 
 from volition.contract import RobotSpec
 from volition.evaluation.batching import FixedBatch, rows_are_independent
-from volition.records import Confident, Observation
+from volition.records import Confident, Inpainter, Observation, Settled
 from volition.serving.metrics import Metrics
 from volition.serving.served import Served
 from volition_client.errors import ServerError
@@ -57,6 +57,7 @@ class Result:
 class Job:
     observation: Observation
     memory: Memory | None  # None: the session begins
+    settled: Settled | None = None  # what the robot is going to do anyway; only for policies that can continue it
     future: Future[Result] = field(default_factory=Future)
 
 
@@ -193,7 +194,14 @@ class PolicyThread:
         ]
         actor = FixedBatch(served.actor, rows) if self._fixed else served.actor
         started = time.perf_counter()
-        chunks, after = actor.act([job.observation for job in jobs], states)
+        observations, settled = [job.observation for job in jobs], [job.settled for job in jobs]
+        if isinstance(actor, FixedBatch):
+            chunks, after = actor.act(observations, states, settled)
+        elif any(one is not None for one in settled):
+            assert isinstance(actor, Inpainter), "others are refused before"
+            chunks, after = actor.act_on(observations, states, settled)
+        else:
+            chunks, after = actor.act(observations, states)
         seconds = time.perf_counter() - started
         self._metrics.policy.observe(seconds)
         self._metrics.rows.observe(float(len(jobs)))

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 STATUS = {
     **{"bad_message": 400, "unauthorized": 401, "forbidden": 403, "unknown_session": 404, "not_found": 404},
     **{"foreign_contract": 409, "busy": 409, "conflict": 409, "too_large": 413, "bad_observation": 422},
-    **{"clock_jump": 422, "stale_observation": 422, "too_many_requests": 429, "too_many_sessions": 429},
+    **{"clock_jump": 422, "too_many_requests": 429, "too_many_sessions": 429},
     **{"internal": 500, "draining": 503, "timeout": 504},
 }
 SHORT_BODY = 4096  # bytes, where a request has next to nothing to say
@@ -67,6 +67,7 @@ class Http:
             Route("/v1/reload", guarded(self._reload), methods=["POST"]),
         ]
         handlers: dict[Any, Any] = {ServerError: _say, HTTPException: _say_http, Exception: _say_defect}
+        handlers[ClientDisconnect] = _say_nothing
         return Starlette(routes=routes, exception_handlers=handlers)
 
     def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -128,10 +129,10 @@ class Http:
         name = message.pop("session", None)
         if name is not None and not isinstance(name, str):
             raise ServerError("bad_message", f"session must be text, got {type(name).__name__}")
-        sessions = self._service.sessions
-        session = sessions.open(client.name, "http", _peer(request)) if name is None else self._session(name, client)
+        sessions, peer = self._service.sessions, _peer(request)
+        session = sessions.open_once(client.name, "http", peer) if name is None else self._session(name, client)
         try:
-            answer = await self._service.infer(session, message)
+            answer = await _while_connected(request, self._service.infer(session, message))
         finally:
             if name is None:
                 sessions.close(session)
@@ -157,6 +158,26 @@ class Http:
         """An admin may look at everybody's."""
         found = [s for s in self._service.sessions if s.id == name and client.admin]
         return found[0] if found else self._service.sessions.get(name, client.name)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Its result; where the client leaves before, the work is cancelled and ClientDisconnect raised."""
+
+    async def leaves() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, left = asyncio.ensure_future(work), asyncio.ensure_future(leaves())
+    try:
+        await asyncio.wait({working, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            raise ClientDisconnect
+        return await working
+    finally:
+        working.cancel()
+        left.cancel()
 
 
 def _session_status(session: Session) -> dict[str, Any]:
@@ -208,6 +229,11 @@ async def _say_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = "not_found" if error.status_code == 404 else "bad_message"
     return JSONResponse(to_document(kind, error.detail), error.status_code, error.headers)
+
+
+async def _say_nothing(request: Request, error: Exception) -> Response:
+    """Nobody is there to hear it."""
+    return Response(status_code=499)
 
 
 async def _say_defect(request: Request, error: Exception) -> Response:

@@ -30,7 +30,7 @@ class Counter:
         with self._lock:
             values = sorted(self._values.items())
         for label, value in values:
-            yield f"{self.name}{_labels({self._label: label} if self._label else {})} {value:g}"
+            yield f"{self.name}{_labels({self._label: label} if self._label else {})} {_exact(value)}"
 
 
 class Histogram:
@@ -58,7 +58,7 @@ class Histogram:
             so_far += count
             shown = "+Inf" if bound == float("inf") else f"{bound:g}"
             yield f"{self.name}_bucket{_labels({'le': shown})} {so_far}"
-        yield f"{self.name}_sum {total:.9g}"
+        yield f"{self.name}_sum {_exact(total)}"
         yield f"{self.name}_count {so_far}"
 
 
@@ -81,8 +81,13 @@ class Metrics:
         every = (self.requests, self.interventions, self.reloads, self.fresh, self.latency, self.policy, self.rows)
         lines = [line for one in every for line in one.lines()]
         for name, (text, value) in gauges.items():
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value:g}"]
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {_exact(value)}"]
         return "\n".join(lines) + "\n"
+
+
+def _exact(value: float) -> str:
+    """Counters grow: with six digits a million and one would be a million."""
+    return f"{value:.17g}"
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from volition.contract import RobotSpec
-from volition.records import Observation
+from volition.records import Observation, Settled
 from volition_client.errors import ServerError
 
 PREFIX, STATE, PROMPT = "observation/", "observation/state", "prompt"
 # What else a message may hold, beside the observation itself.
-CONTROL = ("reset", "request", "time", "age", "convention", "session")
+CONTROL = ("reset", "request", "time", "age", "convention", "session", "executed", "settled", "weights")
 LONGEST_PROMPT = 2000  # characters
 LARGEST = 2.0**53  # of a number in a message: whole ones are exact up to here
 
@@ -30,6 +30,8 @@ def read(message: Any, robot: RobotSpec) -> Observation:
     if not isinstance(message, Mapping):
         raise ServerError("bad_message", f"an observation must be a map, got {type(message).__name__}")
     own = robot.convention
+    if not isinstance(message.get("convention", own), str):
+        raise ServerError("bad_message", "convention must be text, as the metadata has it")
     if message.get("convention", own) != own:
         raise ServerError(
             "foreign_contract",
@@ -76,7 +78,7 @@ def _state(message: Mapping[str, Any], robot: RobotSpec) -> np.ndarray:
     given = message.get(STATE)
     if given is None and not size:
         return np.zeros((1, 0), np.float32)
-    array = np.asarray(given) if isinstance(given, (list, np.ndarray)) else np.empty(0, object)
+    array = _array(given)
     if array.dtype.kind not in "iuf" or array.shape not in ((size,), (1, size)):
         found = f"{array.dtype}{list(array.shape)}" if array.dtype != object else type(given).__name__
         raise ServerError("bad_observation", f"{STATE} must be {size} numbers ({', '.join(robot.state)}), got {found}")
@@ -88,8 +90,37 @@ def _state(message: Mapping[str, Any], robot: RobotSpec) -> np.ndarray:
     return state
 
 
+def _array(given: Any) -> np.ndarray:
+    """Of objects where it is none of numbers."""
+    try:
+        return np.asarray(given) if isinstance(given, (list, np.ndarray)) else np.empty(0, object)
+    except ValueError:  # a list of lists that differ in length
+        return np.empty(0, object)
+
+
+def settled(message: Mapping[str, Any], horizon: int, dim: int) -> Settled | None:
+    """What the robot is going to do anyway, `settled` [P, A] with `weights` [P] in 0..1; None where it does not say."""
+    if message.get("settled") is None and message.get("weights") is None:
+        return None
+    actions, weights = _array(message.get("settled")), _array(message.get("weights"))
+    fits = actions.ndim == 2 and 1 <= len(actions) <= horizon and actions.shape[1] == dim
+    if not fits or actions.dtype.kind not in "iuf" or not np.isfinite(actions).all():
+        raise ServerError("bad_observation", f"settled must be 1 to {horizon} actions of {dim} finite numbers")
+    if weights.shape != actions.shape[:1] or weights.dtype.kind not in "iuf" or not _shares(weights):
+        raise ServerError("bad_observation", f"weights must be {len(actions)} numbers in 0..1, one for each action")
+    return Settled(actions.astype(np.float32), weights.astype(np.float32))
+
+
+def _shares(weights: np.ndarray) -> bool:
+    return bool(((weights >= 0) & (weights <= 1)).all())
+
+
 def _prompt(given: Any) -> str:
     if isinstance(given, str) and len(given) <= LONGEST_PROMPT:
+        try:
+            given.encode()
+        except UnicodeEncodeError as error:  # halves of a pair: neither a tokenizer nor an answer can have them
+            raise ServerError("bad_observation", f"{PROMPT} must be text in UTF-8: {error}") from error
         return given
     found = f"{len(given)} characters" if isinstance(given, str) else type(given).__name__
     raise ServerError("bad_observation", f"{PROMPT} must be text of at most {LONGEST_PROMPT} characters, got {found}")

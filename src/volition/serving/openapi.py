@@ -48,6 +48,14 @@ def document(served: Served) -> dict[str, Any]:
 
 
 def _actions(served: Served) -> dict[str, Any]:
+    wrong = ("400", "401", "403", "404", "409", "413", "422", "429", "500", "503", "504")
+    return _operation(
+        "An observation -> the next actions", "200", "Actions in robot units", _answer(served), wrong,
+        body=_request(served),
+    )  # fmt: skip
+
+
+def _request(served: Served) -> dict[str, Any]:
     robot = served.robot
     cameras = {
         camera.name: {
@@ -61,7 +69,7 @@ def _actions(served: Served) -> dict[str, Any]:
         "type": "array", "items": _NUMBER, "minItems": len(robot.state), "maxItems": len(robot.state),
         "description": ", ".join(robot.state) or "this robot has no state",
     }  # fmt: skip
-    request = _object(
+    return _object(
         {
             "session": {**_TEXT, "description": "From POST /v1/sessions. Without, the policy remembers nothing."},
             "prompt": {**_TEXT, "maxLength": LONGEST_PROMPT, "description": "A changed prompt clears the memory."},
@@ -71,13 +79,27 @@ def _actions(served: Served) -> dict[str, Any]:
             "age": {**_NUMBER, "minimum": 0, "description": "Seconds since the observation was made"},
             "time": {**_NUMBER, "description": "The robot's own clock, seconds; a jump of it is refused"},
             "request": {**_NUMBER, "description": "A repeated number gets the same answer again"},
+            "executed": {
+                **_NUMBER,
+                "minimum": 0,
+                "description": "Of the last answer's actions: counted by the envelope",
+            },
+            "settled": {
+                "type": "array",
+                "items": {"type": "array", "items": _NUMBER},
+                "description": "Actions that will be executed anyway, where the policy accepts that (metadata)",
+            },
+            "weights": {"type": "array", "items": _NUMBER, "description": "Of each of these, 1: whatever is answered"},
             "convention": {**_TEXT, "description": "The client's; another one than the policy's is refused"},
         },
         required=["prompt", "images", *(["state"] if robot.state else [])],
     )
-    dimensions = [f"{d.name} ({d.unit})" for d in robot.action_space.dimensions]
+
+
+def _answer(served: Served) -> dict[str, Any]:
+    dimensions = [f"{d.name} ({d.unit})" for d in served.robot.action_space.dimensions]
     row = {"type": "array", "items": _NUMBER, "minItems": len(dimensions), "maxItems": len(dimensions)}
-    answer = {
+    return {
         "type": "object",
         "properties": {
             "actions": {
@@ -92,10 +114,6 @@ def _actions(served: Served) -> dict[str, Any]:
         },
         "required": ["actions", "fresh"],
     }  # fmt: skip
-    wrong = ("400", "401", "403", "404", "409", "413", "422", "429", "500", "503", "504")
-    return _operation(
-        "An observation -> the next actions", "200", "Actions in robot units", answer, wrong, body=request
-    )
 
 
 def _open() -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from volition.serving.observations import read
+from volition.records import Inpainter
+from volition.serving.observations import read, settled
 from volition.serving.recording import Record, read_records
 from volition.serving.served import Served
 from volition_client.errors import ServerError
@@ -66,9 +67,15 @@ def replay(
 def _ask(served: Served, record: Record, state: Any) -> tuple[np.ndarray, Any]:
     try:
         observation = read(record.message, served.robot)
+        known = settled(record.message, served.action_horizon, served.robot.action_space.dim)
     except ServerError as error:
         raise ValueError(f"a recorded observation does not fit the policy: {error.message}") from error
-    chunks, after = served.actor.act([observation], [state])
+    if known is None:
+        chunks, after = served.actor.act([observation], [state])
+    elif isinstance(served.actor, Inpainter) and served.actor.continues:
+        chunks, after = served.actor.act_on([observation], [state], [known])
+    else:
+        raise ValueError("the recorded robot told what was settled, and this policy cannot continue it")
     return chunks[0], after[0]
 
 

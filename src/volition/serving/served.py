@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volition.contract import Dimension, RobotSpec
-from volition.records import Actor
+from volition.records import Actor, Inpainter
 from volition_client.safety import POSE, TURNS, frame_of
 
 # Dimensions of mobile bases, by the names of their velocities.
@@ -32,6 +32,11 @@ class Served:
 Load = Callable[[], Served]
 
 
+def continues(served: Served) -> bool:
+    """Whether it can be told what is settled."""
+    return isinstance(served.actor, Inpainter) and served.actor.continues
+
+
 def describe(served: Served) -> dict[str, Any]:
     """The metadata that a client is sent first: plain values, by the contract's names."""
     space = served.robot.action_space
@@ -47,6 +52,7 @@ def describe(served: Served) -> dict[str, Any]:
         ],
         "cameras": {camera.name: [camera.height, camera.width, 3] for camera in served.robot.cameras},
         "state": list(served.robot.state),
+        "accepts": ["executed", *(["settled"] if continues(served) else [])],
         "layout": layout(served.robot),
     }
 

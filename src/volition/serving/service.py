@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from volition.contract import require_equal
-from volition.records import Observation
+from volition.records import Observation, Settled
 from volition.serving import observations
 from volition.serving.batching import Job, PolicyThread, Result
 from volition.serving.config import ServeConfig
 from volition.serving.metrics import Metrics
 from volition.serving.recording import Recorder
-from volition.serving.served import Load, Served, describe
+from volition.serving.served import Load, Served, continues, describe
 from volition.serving.sessions import Session, Sessions
 from volition_client.envelope import Envelope
 from volition_client.errors import ServerError
@@ -98,11 +98,15 @@ class Service:
             return session.answer
         observed_at = self._observed_at(session, message)
         forget = observations.flag(message, "reset") or observation.instruction != session.prompt
-        job = Job(observation=observation, memory=None if forget else session.memory)
+        settled = self._settled(message)
+        executed = observations.number(message, "executed")
+        job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
         session.busy, self._under_way = True, self._under_way + 1
         try:
             result = await self._ask(job)
             before = session.moment()
+            if executed is not None and session.envelope is not None:
+                session.envelope.executed(int(executed))
             answer = self._complete(session, observation, result, forget, observed_at)
             session.request = None if request is None else int(request)
             answer["server_timing"] = {
@@ -118,6 +122,12 @@ class Service:
         finally:
             session.busy, self._under_way = False, self._under_way - 1
         return answer
+
+    def _settled(self, message: Mapping[str, Any]) -> Settled | None:
+        found = observations.settled(message, self.served.action_horizon, self.served.robot.action_space.dim)
+        if found is not None and not continues(self.served):
+            raise ServerError("bad_observation", "this policy cannot continue what is settled (metadata: accepts)")
+        return found
 
     async def _record(self, session: Session, message: Mapping[str, Any], answer: dict[str, Any]) -> None:
         if self._recorder is not None:
@@ -222,7 +232,7 @@ class Service:
                 )
                 rows = await asyncio.to_thread(self.policy.prepare, served)
                 await asyncio.to_thread(self.policy.replace, served, rows)
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, RuntimeError) as error:
                 self.metrics.reloads.add("refused")
                 logger.error("the policy was not reloaded: %s", error)
                 raise ServerError("conflict", str(error)) from error

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from volition.serving.batching import Memory
-from volition_client.envelope import Envelope, Motion
+from volition_client.envelope import Envelope, Kept
 from volition_client.errors import ServerError
 
 OF_A_REQUEST = ("memory", "prompt", "request", "answer", "images", "actions", "requests", "interventions")
@@ -28,7 +28,24 @@ class Moment:
     """Of a session, between two requests."""
 
     kept: Mapping[str, Any]
-    motion: Motion | None
+    envelope: Kept | None
+
+
+@dataclass(kw_only=True)
+class Allowance:
+    """Requests that may come at once; it fills with time."""
+
+    left: float
+    filled_at: float
+
+    def take(self, now: float, rate: float, burst: int) -> bool:
+        """Whether there was one left."""
+        self.left = min(float(burst), self.left + (now - self.filled_at) * rate)
+        self.filled_at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
 @dataclass(kw_only=True)
@@ -54,19 +71,19 @@ class Session:
     robot_time: float | None = None  # newest of the robot's clock, and when it came
     heard_at: float = 0.0
     used_at: float = 0.0
-    allowance: float = 0.0  # requests that may come at once
+    allowance: Allowance | None = None  # None: somebody else counts its requests
 
     def moment(self) -> Moment:
         """What a request changes, for `go_back`."""
         kept = {name: getattr(self, name) for name in OF_A_REQUEST}
-        return Moment(kept, None if self.envelope is None else self.envelope.motion())
+        return Moment(kept, None if self.envelope is None else self.envelope.kept())
 
     def go_back(self, moment: Moment) -> None:
         """The request failed after all, and its actions are not sent: the robot is where it was."""
         for name, value in moment.kept.items():
             setattr(self, name, value)
-        if self.envelope is not None:
-            self.envelope.go_back(moment.motion)
+        if self.envelope is not None and moment.envelope is not None:
+            self.envelope.go_back(moment.envelope)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +110,23 @@ class Sessions:
     ):
         self._limits, self._make_envelope, self._clock = limits, make_envelope, clock
         self._all: dict[str, Session] = {}
+        self._without: dict[str, Allowance] = {}  # of those who ask without a session
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __iter__(self) -> Any:
         return iter(list(self._all.values()))
+
+    def open_once(self, owner: str, protocol: str, peer: str) -> Session:
+        """For one request. A token, or without tokens a machine, may ask as often in this way as a session."""
+        now, who = self._clock(), owner or peer.rpartition(":")[0]
+        idle = self._limits.idle_seconds
+        self._without = {name: one for name, one in self._without.items() if now - one.filled_at <= idle}
+        self._admit(self._without.setdefault(who, self._full()))
+        session = self.open(owner, protocol, peer)
+        session.allowance = None
+        return session
 
     def open(self, owner: str, protocol: str, peer: str) -> Session:
         """ServerError of type too_many_sessions where there is no room, not even in place of one that was left."""
@@ -115,7 +143,7 @@ class Sessions:
         session = Session(
             id=secrets.token_urlsafe(12), owner=owner, protocol=protocol, peer=peer, envelope=self._make_envelope()
         )
-        session.used_at, session.allowance = self._clock(), float(self._limits.burst)
+        session.used_at, session.allowance = self._clock(), self._full()
         self._all[session.id] = session
         return session
 
@@ -149,12 +177,17 @@ class Sessions:
 
     def take(self, session: Session) -> None:
         """A request comes; ServerError of type too_many_requests where they come too fast."""
-        now, rate = self._clock(), self._limits.requests_per_second
-        session.allowance = min(float(self._limits.burst), session.allowance + (now - session.used_at) * rate)
-        session.used_at = now
-        if session.allowance < 1:
+        session.used_at = self._clock()
+        if session.allowance is not None:
+            self._admit(session.allowance)
+
+    def _full(self) -> Allowance:
+        return Allowance(left=float(self._limits.burst), filled_at=self._clock())
+
+    def _admit(self, allowance: Allowance) -> None:
+        rate = self._limits.requests_per_second
+        if not allowance.take(self._clock(), rate, self._limits.burst):
             raise ServerError("too_many_requests", f"a session may ask {rate:g} times a second")
-        session.allowance -= 1
 
     def expire(self) -> None:
         now = self._clock()

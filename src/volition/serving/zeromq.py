@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import tokenize
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,7 +129,7 @@ def to_message(observation: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise ServerError("bad_observation", f"the observation must be a map, got {type(observation).__name__}")
     flat: dict[str, Any] = {}
     for name, value in observation.items():
-        flat |= {f"{name}.{key}": x for key, x in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {f"{name}.{key}": x for key, x in value.items()} if isinstance(value, dict) else {str(name): value}
     message: dict[str, Any] = {}
     apart: dict[str, Any] = {}
     for name, value in flat.items():
@@ -227,7 +228,10 @@ def _load(data: Any) -> np.ndarray:
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"arrays must be .npy files of version 1.0, got {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
+    except (SyntaxError, tokenize.TokenError) as error:  # numpy reads the header as a Python literal
+        raise ValueError(f"an array's header cannot be read: {error}") from error
     if dtype.kind not in "biuf" or fortran or len(shape) > 8:
         raise ValueError(f"arrays must hold numbers in C order, got {dtype} of shape {shape}")
     count = 1

@@ -18,7 +18,11 @@ import numpy as np
 
 
 class Policy:
-    """What the brokers need of a policy; `Client` has it. (A base class for yours, not a requirement.)"""
+    """What the brokers need of a policy; `Client` has it. (A base class for yours, not a requirement.)
+
+    One that has `tell(executed, settled, weights)` as well is told before each request but the first how many of the
+    last chunk's actions were carried out and, by `RealtimeChunks`, which are settled.
+    """
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
@@ -35,6 +39,13 @@ def chunk_of(answer: Mapping[str, Any]) -> np.ndarray:
     if not np.isfinite(chunk).all():
         raise ValueError("a policy must answer with finite actions, got NaN or infinity")
     return chunk
+
+
+def tell(policy: Any, executed: int, *settled: np.ndarray) -> None:
+    """Where the policy listens."""
+    listening = getattr(policy, "tell", None)
+    if listening is not None:
+        listening(executed, *settled)
 
 
 def time_of(observation: Mapping[str, Any]) -> float | None:
@@ -66,6 +77,8 @@ class ChunkBroker:
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         if self._chunk is None or self._next >= self._end:
+            if self._chunk is not None:
+                tell(self._policy, self._next)
             self.answer = self._policy.infer(observation)
             self._chunk, self._next = chunk_of(self.answer), 0
             self.observed_at = time_of(observation)
@@ -106,6 +119,8 @@ class TemporalEnsemble:
         self.observed_at: float | None = None
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        if self._step:
+            tell(self._policy, 1)
         chunk = chunk_of(self._policy.infer(observation))
         self.observed_at = time_of(observation)
         self._chunks.append((self._step, chunk))

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Callable, Mapping
 from urllib.parse import quote
 
+import numpy as np
 import websockets.exceptions
 from websockets.sync.client import ClientConnection, connect
 
@@ -52,6 +53,7 @@ class Client:
         self._connection: ClientConnection | None = None
         self._open = contextlib.ExitStack()  # closes the connection
         self._number = 0
+        self._told: dict[str, Any] = {}  # with the next request
         self.metadata: dict[str, Any] = {}
         self.session = ""
         self.reconnects = 0
@@ -64,11 +66,12 @@ class Client:
         Raises ServerError for what the server refuses, ConnectionLostError when none answers in `patience` seconds.
         """
         self._number += 1
+        told, self._told = self._told, {}
         begun = self._clock()
         deadline = begun + self._patience
         while True:
             self._ensure_connected(deadline)
-            data = pack({**observation, **self._about(observation, self._clock() - begun)})
+            data = pack({**observation, **told, **self._about(observation, self._clock() - begun)})
             most = int(self.metadata.get("max_message_bytes", len(data)))
             if len(data) > most:
                 raise ServerError("too_large", f"the server takes messages of {most} bytes, this one has {len(data)}")
@@ -90,10 +93,24 @@ class Client:
                 self._drop()
                 raise
 
+    def accepts(self, what: str) -> bool:
+        """Whether the server has a use for it: "executed" or "settled"."""
+        return what in (self.metadata.get("accepts") or ())
+
+    def tell(self, executed: int, settled: np.ndarray | None = None, weights: np.ndarray | None = None) -> None:
+        """With the next request, where the server accepts it.
+
+        executed          how many of the last answer's actions were carried out: its safety envelope counts from there
+        settled, weights  [P, A] and [P]: actions that are carried out while it thinks (weight 1) and perhaps after
+        """
+        self._told = {"executed": executed} if self.accepts("executed") else {}
+        if settled is not None and self.accepts("settled"):
+            self._told.update(settled=settled, weights=weights)
+
     def reset(self) -> None:
         """A new session: the policy has seen nothing. Brokers call it between episodes."""
         self._drop()
-        self.session = ""
+        self.session, self._told = "", {}
         self._ensure_connected(self._clock() + self._patience)
 
     def close(self) -> None:

@@ -17,19 +17,28 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, slow, turn_of
-from volition_client.safety import GRIPPER, MOVES, POSE, TURNS, ActionLayout, SafetyLimits
+from volition_client.axes import Axes
+from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, shorten, slow, turn_of
+from volition_client.safety import GRIPPER, POSE, TURNS, ActionLayout, SafetyLimits
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What the robot was told last."""
+    """What the robot was told."""
 
     action: np.ndarray  # float64[A]
     velocity: np.ndarray  # float64[6]: metres a second, radians a second
     target: np.ndarray | None = None  # float64[6], of kind "position"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the next action is counted from."""
+
+    last: Motion | None  # None: nothing was told yet
+    planned: tuple[Motion | None, ...] = ()  # before the newest trajectory, and after each of its actions
 
 
 class Envelope:
@@ -57,11 +66,20 @@ class Envelope:
                 "a workspace can be bounded where actions move along the axes of the pose, or a base along its own, "
                 "and these move along others: leave low and high out, or state the layout yourself"
             )
+        self._needs_angles = (
+            any(x is not None for x in (*limits.low[3:], *limits.high[3:]))
+            or (layout.frame == "body" and limits.bounds_pose)  # which way its own axes lie is in rz
+            or (layout.kind == "position" and bool(set(layout.names) & set(TURNS)))
+        )
+        if self._needs_angles and len(limits.pose) == 3:
+            raise ValueError(
+                "the limits' pose must name rx ry rz too: angles are bounded or told, or a bounded base turns with them"
+            )
         self.layout, self.limits, self._hz, self._clock = layout, limits, control_hz, clock
-        self._places = {name: i for i, name in enumerate(layout.names)}
-        self._units = np.array(layout.units)
+        self._axes = Axes(layout, control_hz)
         self._lock = threading.RLock()
         self._last: Motion | None = None
+        self._planned: tuple[Motion | None, ...] = ()
         self._sent: np.ndarray | None = None  # the last action, also after `reset`
         self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
         self.fed_at = clock()
@@ -80,6 +98,7 @@ class Envelope:
             age = 0.0 if observed_at is None else now - observed_at
             measured = self._pose(pose)
             guarded, self._last = self._step(np.asarray(action, np.float64), measured, age, self._last)
+            self._planned = ()
             self._note(guarded.interventions)
             return guarded
 
@@ -100,22 +119,31 @@ class Envelope:
             age = 0.0 if observed_at is None else now - observed_at
             measured, motion = self._pose(pose), self._last
             found: list[Intervention] = []
+            planned = [motion]
             safe = np.empty((len(actions), len(self.layout.names)))
             for i, action in enumerate(np.asarray(actions, np.float64)):
                 guarded, motion = self._step(action, measured, age, motion)
                 safe[i] = guarded.action
                 found += [replace(x, text=f"step {i}: {x.text}") for x in guarded.interventions]
+                planned.append(motion)
                 if measured is not None:
-                    measured = measured + self._displacement(motion.velocity, measured)
-                if i + 1 == (len(actions) if executed is None else executed):
-                    self._last = motion
+                    measured = measured + self._axes.displacement(motion.velocity, measured)
+            self._planned = tuple(planned)
+            self._last = planned[-1 if executed is None else min(executed, len(actions))]
             self._note(found)
             return safe, tuple(found)
+
+    def executed(self, count: int) -> None:
+        """Of the newest trajectory so many actions were carried out, fewer or more than was said beforehand."""
+        with self._lock:
+            if self._planned:
+                self._last = self._planned[max(0, min(count, len(self._planned) - 1))]
 
     def hold(self, kind: str, text: str) -> Guarded:
         """The robot's declared hold, as an intervention: for a watchdog, or for a policy that has no action."""
         with self._lock:
             guarded, self._last = self._held(kind, text, self._last)
+            self._planned = ()
             self._note(guarded.interventions)
             return guarded
 
@@ -123,7 +151,7 @@ class Envelope:
         """A new episode: the robot stands still. Counts stay, and what it was sent last."""
         with self._lock:
             self._sent = self._last.action if self._last is not None else self._sent
-            self._last = None
+            self._last, self._planned = None, ()
             self.fed_at = self._clock()
 
     @property
@@ -132,15 +160,15 @@ class Envelope:
         with self._lock:
             return self._last is not None or self._sent is not None or None not in self.limits.hold.action
 
-    def motion(self) -> Motion | None:
-        """What the next action is counted from, for `go_back`; None before the first."""
+    def kept(self) -> Kept:
+        """What the next action is counted from, for `go_back`."""
         with self._lock:
-            return self._last
+            return Kept(self._last, self._planned)
 
-    def go_back(self, motion: Motion | None) -> None:
+    def go_back(self, kept: Kept) -> None:
         """What was guarded since then was not sent to the robot after all."""
         with self._lock:
-            self._last = motion
+            self._last, self._planned = kept.last, kept.planned
 
     def forget_target(self) -> None:
         """The next position is counted from the measured pose. How the robot moves is not forgotten."""
@@ -163,16 +191,16 @@ class Envelope:
             text = f"the observation is {age:.3f} s old, more than {self.limits.stale_seconds:g}"
             return self._held("stale", text, last)
         found: list[Intervention] = []
-        action = self._in_range(action, found)
+        action = self._axes.in_range(action, found)
         reference = self._reference(pose, last)
-        velocity = self._velocity(action, reference)
+        velocity = self._axes.velocity(action, reference)
         before = np.zeros(6) if last is None else last.velocity
         limits, hz = self.limits, self._hz
         velocity[:3] = slow(velocity[:3], before[:3], limits.speed, limits.acceleration / hz, "", found)
         velocity[3:] = self._slow_turn(velocity[3:], before[3:], found)
         if pose is not None:
             velocity = self._inside(velocity, reference if self.layout.kind == "position" else pose, pose, found)
-        safe = self._action(action, velocity, reference)
+        safe = self._axes.action(action, velocity, reference)
         self._slow_gripper(safe, last, found)
         target = reference + velocity / self._hz if self.layout.kind == "position" else None
         return Guarded(safe, tuple(found)), Motion(safe, velocity, target)
@@ -184,16 +212,8 @@ class Envelope:
             raise RuntimeError(f"the hold keeps {kept!r} as it was sent last, but nothing has been sent: {text}")
         declared = [np.nan if value is None else value for value in self.limits.hold.action]
         action = np.array(declared) if sent is None else np.where(np.isnan(declared), sent, declared)
-        target = None if last is None else last.target
+        target = None if last is None or last.target is None else self._axes.place(np.array(declared), last.target)
         return Guarded(action, (Intervention(kind, text),)), Motion(action, np.zeros(6), target)
-
-    def _in_range(self, action: np.ndarray, found: list[Intervention]) -> np.ndarray:
-        if not self.layout.low or not self.layout.high:
-            return action
-        inside = np.clip(action, self.layout.low, self.layout.high)
-        changed = np.flatnonzero(np.abs(inside - action) > ROUNDING * np.maximum(1, np.abs(action)))
-        found += [Intervention("range", f"{self.layout.names[i]} {action[i]:g} becomes {inside[i]:g}") for i in changed]
-        return inside
 
     def _slow_turn(self, velocity: np.ndarray, before: np.ndarray, found: list[Intervention]) -> np.ndarray:
         """Euler angles of one step are no vector: the turn that they make together is what counts."""
@@ -215,7 +235,7 @@ class Envelope:
         low = np.array([-np.inf if x is None else x for x in self.limits.low])
         high = np.array([np.inf if x is None else x for x in self.limits.high])
         low, high = np.minimum(low, measured), np.maximum(high, measured)
-        moved = self._displacement(velocity, measured)
+        moved = self._axes.displacement(velocity, measured)
         excess = start + moved - np.clip(start + moved, low, high)
         if not (np.abs(excess) > ROUNDING).any():
             return velocity
@@ -229,17 +249,8 @@ class Envelope:
         share = float(np.clip(np.nanmin(np.where(moved == 0, 1.0, room)), 0, 1))
         return velocity * share
 
-    def _displacement(self, velocity: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """float64[6] along the axes of the pose, in one control step."""
-        moved = velocity / self._hz
-        if self.layout.frame == "body":
-            cosine, sine = np.cos(pose[5]), np.sin(pose[5])
-            moved = moved.copy()
-            moved[0], moved[1] = cosine * moved[0] - sine * moved[1], sine * moved[0] + cosine * moved[1]
-        return moved
-
     def _slow_gripper(self, action: np.ndarray, last: Motion | None, found: list[Intervention]) -> None:
-        place = self._places.get(GRIPPER)
+        place = self._axes.places.get(GRIPPER)
         if place is None or last is None:
             return
         most = self.limits.gripper_speed / self._hz
@@ -256,43 +267,28 @@ class Envelope:
             return None
         if len(pose) not in (3, 6):
             raise ValueError(f"a pose must be 3 or 6 numbers (x y z, rx ry rz), got {list(pose)}")
-        if len(pose) == 3 and any(x is not None for x in (*self.limits.low[3:], *self.limits.high[3:])):
-            raise ValueError("angles of the workspace are bounded, so the pose must have rx ry rz")
+        if len(pose) == 3 and self._needs_angles:
+            raise ValueError(
+                "the pose must have rx ry rz: angles are bounded or told, or a bounded base turns with them"
+            )
         return np.concatenate([np.asarray(pose, np.float64), np.zeros(6 - len(pose))])
 
     def _reference(self, pose: np.ndarray | None, last: Motion | None) -> np.ndarray:
         if self.layout.kind != "position":
             return np.zeros(6)
         if last is not None and last.target is not None:
-            return last.target
+            return last.target if pose is None else self._followed(last.target, pose)
         if pose is None:
             raise ValueError("the first position needs the measured pose, to know how far: guard(action, pose=...)")
         return pose
 
-    def _velocity(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """float64[6], a second."""
-        physical = np.array(
-            [
-                action[self._places[name]] * self._units[self._places[name]] if name in self._places else np.nan
-                for name in (*MOVES, *TURNS)
-            ]
-        )
-        if self.layout.kind == "position":
-            way = np.where(np.isnan(physical), 0.0, physical - reference)
-            way[3:] -= 2 * np.pi * np.round(way[3:] / (2 * np.pi))  # the short way round
-            return way * self._hz
-        return np.nan_to_num(physical) * (self._hz if self.layout.kind == "step" else 1.0)
-
-    def _action(self, action: np.ndarray, velocity: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """The inverse of `_velocity`, to the bit where nothing was changed."""
-        wanted = self._velocity(action, reference)
-        safe = action.copy()
-        for i, name in enumerate(POSE):
-            if name in self._places and velocity[i] != wanted[i]:
-                physical = velocity[i] if self.layout.kind == "velocity" else velocity[i] / self._hz
-                physical += reference[i] if self.layout.kind == "position" else 0.0
-                safe[self._places[name]] = physical / self._units[self._places[name]]
-        return safe
+    def _followed(self, target: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """A target that the robot can be on its way to: one that was moved, or is stuck, is not where it was told."""
+        lead, limits = target - pose, self.limits
+        lead[3:] -= 2 * np.pi * np.round(lead[3:] / (2 * np.pi))
+        lead[:3] = shorten(lead[:3], limits.speed * limits.lag_seconds)
+        lead[3:] = shorten(lead[3:], limits.turn_speed * limits.lag_seconds)
+        return pose + lead
 
     def _note(self, interventions: Sequence[Intervention]) -> None:
         for one in interventions:

@@ -14,7 +14,6 @@ TYPES: dict[str, str] = {
     "bad_observation": "an observation that does not fit the policy's contract",
     "foreign_contract": "the client was made for another contract than this policy's",
     "clock_jump": "the robot's clock went backwards or leapt",
-    "stale_observation": "the observation is older than the safety envelope lets pass",
     "unknown_session": "there is no such session (any more)",
     "unauthorized": "no token, or one that the server does not know",
     "forbidden": "the token may not do this",

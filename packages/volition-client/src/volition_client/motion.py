@@ -46,6 +46,12 @@ def slow(
     return velocity
 
 
+def shorten(way: np.ndarray, most: float) -> np.ndarray:
+    """The same direction, at most so long."""
+    size = float(np.linalg.norm(way))
+    return way if size <= most else way * (most / size)
+
+
 def turn_of(euler: np.ndarray) -> float:
     """The angle, in radians, of the rotation whose Euler angles about x, y, z (intrinsic) are these."""
     (a, b, c), (p, q, r) = np.cos(np.asarray(euler) / 2), np.sin(np.asarray(euler) / 2)

@@ -7,8 +7,9 @@
     executed      a0   a1   a2   a3   a4   ab  ab  b5   the overlap fades from A to B
 
 While a request is under way its chunk's first actions pass; these are skipped, and where old and new chunk overlap, the
-action fades from one to the other, so that the arm does not jump. This works with any head. (Guiding a flow or
-diffusion head so that its new chunk itself begins with what is being executed is not done here.)
+action fades from one to the other, so that the arm does not jump. This works with any head. A policy that can (a server
+whose head is flow or diffusion, `Client.accepts("settled")`) is told what is left of the old chunk, and that its first
+steps are settled: the new chunk then continues it (real-time chunking, Black et al. 2025).
 
 Inference runs in one thread; `act` returns at once. When the chunk runs out before an answer has come there is nothing
 to execute: `act` then raises `OutOfActionsError`, and the robot must hold (`safety.Envelope.hold`).
@@ -24,7 +25,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from volition_client.chunks import chunk_of, combine, time_of
+from volition_client.chunks import chunk_of, combine, tell, time_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class RealtimeChunks:
         """
         self._take()
         if self._worker is None and (not self._plan or self._step - self._last_request >= self._replan_steps):
+            if self._step:
+                self._tell(self._step - self._last_request)
             self._last_request, self._asked_at = self._step, self._step
             self._worker = _Request(self._policy.infer, dict(observation))
             if self._step == 0:
@@ -87,6 +90,17 @@ class RealtimeChunks:
         self._plan.clear()
         self._step, self._last_request, self._asked_at = 0, 0, None
 
+    def _tell(self, executed: int) -> None:
+        """What is left of the plan, settled for as long as the policy will think, as it did the last times."""
+        left: list[np.ndarray] = []
+        while self._step + len(left) in self._plan:
+            left.append(self._plan[self._step + len(left)])
+        if left:
+            delay = max(self.delays, default=1)
+            tell(self._policy, executed, np.stack(left), soft_weights(len(left), min(delay, len(left))))
+        else:
+            tell(self._policy, executed)
+
     def _take(self) -> None:
         """Merge a chunk that has arrived."""
         if self._worker is None or not self._worker.done:
@@ -106,6 +120,12 @@ class RealtimeChunks:
                 share = passed / (self._fade + 1)
                 new = combine(np.stack([old[step], new]), np.array([1 - share, share]), self._binary)
             self._plan[step] = new
+
+
+def soft_weights(count: int, settled: int) -> np.ndarray:
+    """float32[count]: 1 for the first `settled` actions, then falling towards 0, ever faster at first."""
+    share = (count - np.arange(count)) / (count - settled + 1)
+    return np.where(np.arange(count) < settled, 1.0, share * np.expm1(share) / np.expm1(1.0)).astype(np.float32)
 
 
 class _Request:

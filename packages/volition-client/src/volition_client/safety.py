@@ -94,18 +94,21 @@ class SafetyLimits:
     gripper_speed: float = math.inf  # a second; from closed to open it is 2
     stale_seconds: float = math.inf  # oldest observation that may still be acted on
     watchdog_seconds: float = math.inf  # longest silence before the robot is held
+    lag_seconds: float = 0.5  # of kind "position": how far behind what it was told a robot may be, at full speed
     pose: tuple[str, ...] = field(default=())  # names of the state's entries x y z rx ry rz (the first ones will do)
 
     def __post_init__(self) -> None:
         if len(self.low) != 6 or len(self.high) != 6:
             raise ValueError(f"low and high must be 6 numbers or None (x y z rx ry rz), got {self.low} and {self.high}")
+        if any(x is not None and math.isnan(x) for x in (*self.low, *self.high)):
+            raise ValueError(f"low and high must be numbers or None, got {self.low} and {self.high}")
         crossed = [n for n, a, b in zip(POSE, self.low, self.high) if a is not None and b is not None and not a < b]
         if crossed:
             raise ValueError(f"low must be below high, and is not for {', '.join(crossed)}")
         for name in ("speed", "acceleration", "turn_speed", "turn_acceleration", "gripper_speed"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("stale_seconds", "watchdog_seconds"):
+        for name in ("stale_seconds", "watchdog_seconds", "lag_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0 seconds, got {getattr(self, name)}")
         if len(self.pose) not in (0, 3, 6):

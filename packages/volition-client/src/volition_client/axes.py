@@ -1,0 +1,69 @@
+"""What an action's numbers do along the axes of a pose, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from volition_client.motion import ROUNDING, Intervention
+from volition_client.safety import MOVES, POSE, TURNS, ActionLayout
+
+
+class Axes:
+    """Of one layout, at one rate of control steps."""
+
+    def __init__(self, layout: ActionLayout, control_hz: float) -> None:
+        self._layout, self._hz = layout, control_hz
+        self.places = {name: i for i, name in enumerate(layout.names)}
+        self._units = np.array(layout.units)
+
+    def in_range(self, action: np.ndarray, found: list[Intervention]) -> np.ndarray:
+        if not self._layout.low or not self._layout.high:
+            return action
+        inside = np.clip(action, self._layout.low, self._layout.high)
+        changed = np.flatnonzero(np.abs(inside - action) > ROUNDING * np.maximum(1, np.abs(action)))
+        found += [
+            Intervention("range", f"{self._layout.names[i]} {action[i]:g} becomes {inside[i]:g}") for i in changed
+        ]
+        return inside
+
+    def velocity(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """float64[6], a second."""
+        physical = np.array(
+            [
+                action[self.places[name]] * self._units[self.places[name]] if name in self.places else np.nan
+                for name in (*MOVES, *TURNS)
+            ]
+        )
+        if self._layout.kind == "position":
+            way = np.where(np.isnan(physical), 0.0, physical - reference)
+            way[3:] -= 2 * np.pi * np.round(way[3:] / (2 * np.pi))  # the short way round
+            return way * self._hz
+        return np.nan_to_num(physical) * (self._hz if self._layout.kind == "step" else 1.0)
+
+    def action(self, action: np.ndarray, velocity: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """The inverse of `velocity`, to the bit where nothing was changed."""
+        wanted = self.velocity(action, reference)
+        safe = action.copy()
+        for i, name in enumerate(POSE):
+            if name in self.places and velocity[i] != wanted[i]:
+                physical = velocity[i] if self._layout.kind == "velocity" else velocity[i] / self._hz
+                physical += reference[i] if self._layout.kind == "position" else 0.0
+                safe[self.places[name]] = physical / self._units[self.places[name]]
+        return safe
+
+    def displacement(self, velocity: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """float64[6] along the axes of the pose, in one control step."""
+        moved = velocity / self._hz
+        if self._layout.frame == "body":
+            cosine, sine = np.cos(pose[5]), np.sin(pose[5])
+            moved = moved.copy()
+            moved[0], moved[1] = cosine * moved[0] - sine * moved[1], sine * moved[0] + cosine * moved[1]
+        return moved
+
+    def place(self, action: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """float64[6]: of kind "position", where an action leads; what it does not say (NaN, no such name) stays."""
+        after = before.copy()
+        for i, name in enumerate(POSE):
+            if name in self.places and not np.isnan(action[self.places[name]]):
+                after[i] = action[self.places[name]] * self._units[self.places[name]]
+        return after
