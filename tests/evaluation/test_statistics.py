@@ -13,7 +13,6 @@ from volition.evaluation.statistics import (
     mcnemar,
     mean_over_tasks,
     paired_difference,
-    pairs_for_margin,
     pairs_needed,
     sign_flip,
     wilson,
@@ -182,24 +181,6 @@ def test_as_many_pairs_as_are_said_to_be_needed_show_the_difference() -> None:
     with pytest.raises(ValueError, match="above 0"):
         chains_needed([1, 2], 0.0, most=5)
     assert chains_needed([0] * 20, 0.5, most=5) > 50  # all equal, and still not certain
-
-
-@given(st.integers(1, 30), st.integers(0, 3), st.integers(0, 3))
-def test_so_many_pairs_and_no_fewer_keep_a_difference_above_a_margin(same: int, won: int, lost: int) -> None:
-    gains, margin = [0] * same + [1] * won + [-1] * lost, 0.2
-    enough = pairs_for_margin(gains, margin)
-    if not enough:
-        assert bounded_mean(gains * 300, -1, 1).low <= -margin
-        return
-    assert bounded_mean(gains * -(-enough // len(gains)), -1, 1).low > -margin  # the same shares, in whole copies
-    if (fewer := (enough - 1) // len(gains)) > 0:
-        assert bounded_mean(gains * fewer, -1, 1).low <= -margin
-
-
-def test_a_margin_of_two_points_takes_138_starts_where_nothing_differs() -> None:
-    assert pairs_for_margin([0], 0.02) == 138
-    with pytest.raises(ValueError, match="a margin between 0 and 1"):
-        pairs_for_margin([0], 0.0)
 
 
 def test_no_fewer_pairs_are_needed_than_could_show_anything() -> None:

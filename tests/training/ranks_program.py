@@ -41,6 +41,7 @@ RUNS = {
     "tensor": DistributedConfig(tensor=2),
     "shard-in-parts": SHARD,
     "shard-tensor": DistributedConfig(strategy="shard", tensor=2),
+    "shard-offload": DistributedConfig(strategy="shard", offload=True),
     "pipeline": DistributedConfig(pipeline=2),
 }
 

@@ -1,6 +1,6 @@
 """Losses beside the head's own. One of yours needs no registration: name its config in your recipe."""
 
-from volition.auxiliary.base import Auxiliary, AuxiliaryConfig, feed, future_steps
+from volition.auxiliary.base import Auxiliary, AuxiliaryConfig, common_step, feed, future_steps
 from volition.auxiliary.clip_norm import ClipNormConfig
 from volition.auxiliary.cotraining import CoTrainingConfig
 from volition.auxiliary.future_image import FutureImageConfig
@@ -14,6 +14,7 @@ __all__ = [
     "ClipNormConfig",
     "CoTrainingConfig",
     "FutureImageConfig",
+    "common_step",
     "feed",
     "future_steps",
 ]

@@ -7,6 +7,7 @@ A feed works where batches are read, beside the collator; where no auxiliary ask
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -32,6 +33,7 @@ class Auxiliary(nn.Module, ABC):
 
     name: ClassVar[str]
     future_steps: int = 0  # above 0: samples must carry the pictures that many control steps ahead
+    every: int = 1  # steps from one at which it has a turn to the next
 
     def __init__(self, weight: float, feed: Feed | None):
         """`feed`: None in a policy that only acts."""
@@ -73,6 +75,11 @@ def future_steps(auxiliary: Iterable[Auxiliary]) -> int:
     if len(wanted) > 1:
         raise ValueError(f"all auxiliary losses must look equally far ahead, got {sorted(wanted)} control steps")
     return max(wanted, default=0)
+
+
+def common_step(auxiliary: Iterable[Auxiliary]) -> int:
+    """The first step at which all have a turn."""
+    return math.lcm(*(one.every for one in auxiliary))
 
 
 def feed(auxiliary: Iterable[Auxiliary], samples: Sequence[Sample], step: int) -> dict[str, Movable]:

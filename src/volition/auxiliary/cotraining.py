@@ -56,7 +56,9 @@ class CoTrainingConfig:
     def build(
         self, backbone: Backbone, *, cameras: tuple[str, ...], transforms: Transform, training: bool
     ) -> CoTraining:
-        return CoTraining(self.weight, Questions(self, self.samples(), backbone.adapter) if training else None)
+        made = CoTraining(self.weight, Questions(self, self.samples(), backbone.adapter) if training else None)
+        made.every = self.every
+        return made
 
 
 class CoTraining(Auxiliary):

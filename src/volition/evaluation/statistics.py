@@ -10,7 +10,6 @@ Everything is deterministic: resampling is seeded.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -212,26 +211,6 @@ def pairs_needed(gains: np.ndarray, *, power: float = 0.8, confidence: float = C
         return 0
     spread = float(np.std([*gains, widest, -widest]))
     return max(FEWEST, math.ceil((_sureness(power, confidence) * spread / mean) ** 2))
-
-
-def pairs_for_margin(gains: Sequence[float], margin: float, *, most: int = 1_000_000) -> int:
-    """Common starts after which the interval's lower end would lie above -margin, if gains (-1..1) go on as these.
-
-    0: not with `most` of them either. Where all gains are 0 a margin of 0.02 takes 138.
-    """
-    data = np.asarray(gains, dtype=np.float64)
-    if not len(data) or not 0 < margin < 1:
-        raise ValueError(f"at least one gain and a margin between 0 and 1 are needed, got {len(data)} and {margin}")
-
-    shares = (data + 1.0) / 2.0
-    mean, spread = float(shares.mean()), float(shares.var())
-
-    def shown(count: int) -> bool:
-        return 2.0 * _bounds(mean, spread, count, CONFIDENCE)[0] - 1.0 > -margin
-
-    if not shown(most):
-        return 0
-    return bisect_left(range(1, most), True, key=shown) + 1
 
 
 def chains_needed(lengths: Sequence[int], difference: float, *, most: int, power: float = 0.8) -> int:

@@ -1,18 +1,19 @@
 """Whether an exported policy does its tasks as well as the policy itself, in an environment, with an interval.
 
 The same starts for both, so that what differs is the policy. Not worse means that the lower end of the 95 % interval of
-the paired difference of the success rates lies above minus the margin.
+the paired difference of the success rates (`evaluation.margin`) lies above minus the margin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from volition.envs.base import EnvConfig
 from volition.evaluation.episodes import EpisodeResult, Trial
+from volition.evaluation.margin import score_interval, starts_for_margin
 from volition.evaluation.rollout import RolloutConfig, evaluate
-from volition.evaluation.statistics import Difference, paired_difference, pairs_for_margin
+from volition.evaluation.statistics import Difference, paired_difference
 from volition.records import Actor
 
 
@@ -69,11 +70,14 @@ def judge(ours: Sequence[EpisodeResult], theirs: Sequence[EpisodeResult], margin
         raise ValueError(f"none of {len(ours)} episodes of the policy could be judged: {ours[0].error}")
     before = [float(one.success) for one, _ in counted]
     after = [float(other.success and not other.error) for _, other in counted]
+    found = paired_difference(after, before)
+    outcomes = found.only_first, found.only_second, found.count
+    low, high = score_interval(*outcomes)
     return ClosedLoop(
         exported=sum(after) / len(after),
         policy=sum(before) / len(before),
-        difference=paired_difference(after, before),
+        difference=replace(found, low=low, high=high),
         margin=margin,
-        enough=pairs_for_margin([a - b for a, b in zip(after, before)], margin),
+        enough=starts_for_margin(*outcomes, margin),
         num_errors=sum(bool(result.error) for result in (*ours, *theirs)),
     )

@@ -21,6 +21,7 @@ from volition.policy import Policy
 from volition.records import Episode
 from volition.studies.training import make_batches, make_transforms, open_dataset, open_sources
 from volition.training.device import usable_device
+from volition.training.distributed import DistributedConfig
 from volition.training.parts import PARTS, Part, find_parts
 from volition.training.train import Trainer, train
 
@@ -67,7 +68,13 @@ def audit(experiment: Experiment, *, device: str = "cpu") -> Audit:
     for name, parameter in policy.named_parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_recorder(gradients, name))
-    loop = replace(experiment.loop, log_every=1, save_every=1, num_steps=max(1, experiment.loop.num_steps))
+    loop = replace(
+        experiment.loop,
+        distributed=DistributedConfig(),
+        log_every=1,
+        save_every=1,
+        num_steps=max(1, experiment.loop.num_steps),
+    )
     step = next(train(Trainer.create(policy, loop), make_batches(experiment, policy, episodes, others)[0], loop))
     after = policy.state_dict()
     frozen = _frozen(policy)

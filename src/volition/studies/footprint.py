@@ -24,6 +24,7 @@ from volition.config import Experiment
 from volition.contract import RobotSpec
 from volition.records import Episode
 from volition.studies.training import make_batches, make_transforms
+from volition.training.distributed import DistributedConfig
 from volition.training.train import Trainer, train
 
 Bytes = npt.NDArray[np.float64]
@@ -155,7 +156,11 @@ class _Tried:
 def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windows: int) -> _Tried:
     """Steps with so many windows: memory and operations of one, then the time of some."""
     loop = replace(
-        experiment.loop, batch_size=windows, accumulate=1, log_every=1, save_every=1, num_steps=3 + TIMED, compile=False
+        replace(experiment.loop, accumulate=1, distributed=DistributedConfig(), compile=False),
+        batch_size=windows,
+        log_every=1,
+        save_every=1,
+        num_steps=3 + TIMED,
     )
     here = replace(experiment, loop=loop)
     draw = make_batches(here, policy, episodes)[0]

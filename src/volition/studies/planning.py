@@ -17,6 +17,7 @@ from volition.contract import RobotSpec
 from volition.records import Episode
 from volition.studies.audit import data_of
 from volition.studies.footprint import Footprint, measure
+from volition.training.distributed import DistributedConfig
 from volition.training.meter import process_bytes
 from volition.training.recompute import RecomputeConfig
 
@@ -42,7 +43,8 @@ class Settings:
         parts = (train.lora.parts or ("backbone",)) if self.lora else ()
         lora = replace(train.lora, parts=parts, quantize=False)
         train = replace(train, lora=lora, embeddings=train.embeddings and not self.lora)
-        return replace(experiment, train=train, loop=replace(experiment.loop, recompute=self.recompute, accumulate=1))
+        alone = replace(experiment.loop, recompute=self.recompute, accumulate=1, distributed=DistributedConfig())
+        return replace(experiment, train=train, loop=alone)
 
     def flags(self, experiment: Experiment, accumulate: int) -> tuple[str, ...]:
         """What a recipe has to be told to become these settings, with its batch in so many parts."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from volition.auxiliary import feed, future_steps
+from volition.auxiliary import common_step, feed, future_steps
 from volition.config import Contract, DataConfig, Experiment, dump, packages_of, read
 from volition.contract import RobotSpec, require_equal
 from volition.data.files import write_json
@@ -28,9 +28,10 @@ from volition.data.statistics import RunningStatistics
 from volition.data.transforms import BlackOut, Chain, Deafen, NormalizeState, Transform, clip_to, make_scale
 from volition.data.windows import Windows
 from volition.policy import Policy
-from volition.records import Episode
+from volition.records import Episode, Sample
 from volition.studies.first_batch import draw_first_batch
 from volition.studies.kept_batches import keep_batch
+from volition.studies.one_length import OneLength
 from volition.studies.same_recipe import dataset_hashes, require_ahead, require_same_data, require_same_recipe
 from volition.studies.validation import Validation
 from volition.training import checkpoint as checkpoints
@@ -138,10 +139,10 @@ def _prepare(
     learned, held_out = split_episodes(episodes, experiment.data.held_out)
     transforms = make_transforms(experiment, learned, robot, others)
     policy = experiment.build(robot, transforms).to(usable_device(device))
-    draw, steps_per_epoch = make_batches(experiment, policy, learned, others)
-    first = draw(1, 0, ranks.count * loop.accumulate)
-    trainer = Trainer.create(policy, loop, ranks, first)
-    trainer.steps_per_epoch = steps_per_epoch
+    draw, epoch = make_batches(experiment, policy, learned, others)
+    parts = ranks.count * loop.accumulate
+    example = draw(common_step(policy.auxiliary), 0, parts) if loop.distributed.pipeline > 1 else None
+    trainer = Trainer.create(policy, loop, ranks, example, steps_per_epoch=epoch)
     contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
     if existing:
@@ -156,7 +157,9 @@ def _prepare(
         for name, document in documents.items():
             write_json(run / name, document)
         if not existing and loop.num_steps:
-            draw_first_batch(run / "first_batch.png", policy, *first, loop.augmentation, loop.seed * 1_000_003 + 1)
+            draw_first_batch(
+                run / "first_batch.png", policy, *draw(1, 0, parts), loop.augmentation, loop.seed * 1_000_003 + 1
+            )
     return _Prepared(
         folder=run,
         loop=loop,
@@ -273,14 +276,13 @@ def make_batches(
         task_weights=dict(data.task_weights),
     )
 
-    collator, all_episodes = policy.collator, [episodes, *(source.episodes for source in others)]
-    if loop.distributed.pipeline > 1:  # what goes from rank to rank has one shape
-        wordings = {words for some in all_episodes for episode in some for words in episode.instructions}
-        collator = collator.padded_for(sorted(wordings), window.num_obs_steps)
+    collate: Callable[[Sequence[Sample]], tuple[Batch, Target]] = policy.collator
+    if loop.distributed.pipeline > 1:
+        collate = OneLength.of(policy.collator, [episodes, *(x.episodes for x in others)], window.num_obs_steps)
 
     def batch(step: int, part: int = 0, parts: int = 1) -> tuple[Batch, Target]:
         samples = mixture.samples(step, rank=part, num_ranks=parts)
-        seen, target = collator(samples)
+        seen, target = collate(samples)
         return seen, replace(target, extras=feed(policy.auxiliary, samples, step))
 
     return batch, sum(len(windows) for windows in mixture.windows) / loop.batch_size

@@ -50,6 +50,14 @@ class DistributedConfig:
         if self.offload and self.strategy != "shard":
             raise ValueError("offload=True needs strategy='shard', which knows when a layer's weights are wanted")
 
+    def require_alone(self) -> None:
+        """ValueError where one process cannot do it."""
+        for name in ("tensor", "pipeline"):
+            if (degree := getattr(self, name)) > 1:
+                raise ValueError(
+                    f"loop.distributed.{name}={degree} needs as many ranks: start `volition train` with torchrun"
+                )
+
     @property
     def needs_group(self) -> bool:
         """Even of one process."""
@@ -61,6 +69,7 @@ def distribute(
 ) -> nn.Module:
     """Call before the optimizer is made. The result is called as the policy is. `example`: what a pipeline wants."""
     if ranks.mesh is None:
+        config.require_alone()
         return policy
     if config.pipeline > 1:
         assert example is not None
@@ -83,7 +92,8 @@ def distribute(
 def _shard(policy: Policy, config: DistributedConfig, ranks: Ranks) -> Policy:
     assert ranks.mesh is not None
     data = ranks.mesh["data"]
-    offload: OffloadPolicy = CPUOffloadPolicy() if config.offload else OffloadPolicy()
+    pinned = data.device_type == "cuda"  # what travels to a GPU; on a CPU nothing does, and nothing can be pinned
+    offload: OffloadPolicy = CPUOffloadPolicy(pin_memory=pinned) if config.offload else OffloadPolicy()
     # Pieces of layers travel in the type that they are computed in; gradients are added up in float32.
     computed = MixedPrecisionPolicy(
         param_dtype=policy.backbone.autocast, reduce_dtype=torch.float32, cast_forward_inputs=False

@@ -11,7 +11,7 @@ pictures reach later layers (Mllama's cross-attention, Qwen3-VL's features betwe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,10 @@ class Pipeline(nn.Module):
         """The loss of one part, on every rank; no gradients."""
         return self._run(_Work(lambda _: (batch, target), [None], 1.0), learning=False)[0]
 
+    def writes(self, name: str) -> bool:
+        """Whether this rank writes a tensor that it has. What is outside the layers was used to the end on the last."""
+        return self._ranks.index == 0 and (name in self.own or self._index == self._count - 1)
+
     def learn(self, ready: Ready, shares: Sequence[Shares | None], factor: float) -> list[Loss]:
         """Losses of all parts, their gradients (times `factor`) added up: of the whole step, the same on all ranks."""
         losses = self._run(_Work(ready, shares, factor), learning=True)
@@ -84,6 +88,10 @@ class Pipeline(nn.Module):
         target = numbers if self._index == self._count - 1 else None
         try:
             schedule.step(*first, number=numbers, target=target, return_outputs=False)
+        except RuntimeError as error:  # torch's word for whatever a stage raises
+            if isinstance(error.__cause__, ValueError):
+                raise error.__cause__ from None
+            raise
         finally:
             self._work = None
         return self._told(work.losses, count)
@@ -116,14 +124,9 @@ class Pipeline(nn.Module):
 
     def _told(self, losses: Mapping[int, Loss], count: int) -> list[Loss]:
         """What the last rank knows, on all of them."""
-        said: list[Any] = [
-            [(losses[i].total.item(), _numbers(losses[i].metrics)) for i in range(count)] if losses else None
-        ]
+        said: list[Any] = [[_without_graph(losses[i], torch.device("cpu")) for i in range(count)] if losses else None]
         dist.broadcast_object_list(said, group=self._stages, group_src=self._count - 1)
-        return [
-            Loss(total=torch.tensor(total), metrics={name: torch.tensor(x) for name, x in metrics.items()})
-            for total, metrics in said[0]
-        ]
+        return [_without_graph(loss, self.policy.backbone.device) for loss in said[0]]
 
     def _add_up_gradients(self) -> None:
         """Over the ranks of the pipeline, for what all of them have; then the mean over copies of the pipeline."""
@@ -160,5 +163,9 @@ def _sum(parameters: Sequence[nn.Parameter], group: dist.ProcessGroup) -> None:
             dist.all_reduce(parameter.grad, group=group)
 
 
-def _numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: value.item() for name, value in metrics.items()}
+def _without_graph(loss: Loss, device: torch.device) -> Loss:
+    return Loss(
+        total=loss.total.detach().to(device),
+        metrics={name: value.detach().to(device) for name, value in loss.metrics.items()},
+        terms=tuple(replace(term, value=term.value.detach().to(device)) for term in loss.terms),
+    )

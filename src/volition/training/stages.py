@@ -34,6 +34,7 @@ class Passage:
 
     received: Tensor | None = None  # what the layer before the first of its own gave, to be taken once
     given: Tensor | None = None  # what the last of its own gave
+    random: tuple[Tensor, ...] = ()  # states of the generators before the layers of its own
 
 
 def leave_stage(
@@ -59,7 +60,7 @@ def leave_stage(
     before, passage = set(policy.state_dict()), Passage()
     for number, (layer, call) in enumerate(zip(layers, calls)):
         if number < first:
-            _empty(layer, partial(_let_pass, passage, call.items, number == first - 1))
+            _empty(layer, partial(_let_pass, passage, call.items, index if number == first - 1 else 0))
         elif number >= end:
             _empty(layer, partial(_end, passage))
     layers[end - 1].register_forward_hook(partial(_remember, passage))
@@ -131,11 +132,15 @@ def _empty(layer: Any, forward: Callable[..., Any]) -> None:
     layer.forward = forward
 
 
-def _let_pass(passage: Passage, items: int, last: bool, *args: Any, **kwargs: Any) -> Any:
+def _let_pass(passage: Passage, items: int, stage: int, *args: Any, **kwargs: Any) -> Any:
+    """`stage`: where this is the last layer before those of its own; else 0."""
     hidden = _hidden(args, kwargs)
-    if last:
+    if stage:
         assert passage.received is not None, "one pass a part: `_watch` has seen to it"
         hidden, passage.received = passage.received, None
+        # Else every stage would drop what the first one dropped. What comes after the layers draws as it always does.
+        passage.random = _random_states(hidden.device)
+        torch.manual_seed((torch.initial_seed() + stage * 0x9E3779B97F4A7C15) % (1 << 63))
     return (hidden, *[None] * (items - 1)) if items else hidden
 
 
@@ -147,6 +152,15 @@ def _end(passage: Passage, *_: Any, **__: Any) -> Any:
 
 def _remember(passage: Passage, _: nn.Module, __: Any, given: Any) -> None:
     passage.given = given[0] if isinstance(given, tuple) else given
+    if passage.random:
+        torch.set_rng_state(passage.random[0])
+        for state in passage.random[1:]:
+            torch.cuda.set_rng_state(state, passage.given.device)
+        passage.random = ()
+
+
+def _random_states(device: torch.device) -> tuple[Tensor, ...]:
+    return torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
 
 
 def _hidden(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:

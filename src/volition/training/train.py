@@ -57,6 +57,8 @@ class LoopConfig:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.compile and self.count_flops:
             raise ValueError("count_flops=True cannot see into compiled layers: count in a run with compile=False")
+        if self.distributed.pipeline > 1 and self.count_flops:
+            raise ValueError("count_flops=True cannot count over the stages of a pipeline: count in a run without")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in 0..1 (1 excluded), got {self.ema_decay}")
         if self.save_every % self.log_every:
@@ -102,9 +104,7 @@ class Trainer:
 
     def writes(self, name: str) -> bool:
         """Whether a tensor that is whole on this rank (or a moment, `name/exp_avg`) is written by this one."""
-        if isinstance(self.model, Pipeline) and name.partition("/")[0] in self.model.own:
-            return self.ranks.index == 0
-        return self.ranks.first
+        return self.model.writes(name.partition("/")[0]) if isinstance(self.model, Pipeline) else self.ranks.first
 
     @classmethod
     def create(
@@ -113,6 +113,7 @@ class Trainer:
         config: LoopConfig,
         ranks: Ranks | None = None,
         example: tuple[Batch, Target] | None = None,
+        steps_per_epoch: float = 0.0,
     ) -> Trainer:
         """From a policy that is on its device. `example`: a part of a batch, which a pipeline wants."""
         ranks = ranks or Ranks()
@@ -124,7 +125,7 @@ class Trainer:
         model = distribute(policy, config.distributed, ranks, example)
         optimizer, average = make_optimizer(policy, config.optim), Average.of(policy, config.ema_decay)
         scale, spikes = LossScale.of(policy.backbone), Spikes(config.spike_factor)
-        return cls(policy, model, optimizer, scale, average, spikes, ranks=ranks)
+        return cls(policy, model, optimizer, scale, average, spikes, ranks=ranks, steps_per_epoch=steps_per_epoch)
 
 
 Odd = Callable[[int, Batch, Target], None]  # told the batch of a step whose loss was a spike
