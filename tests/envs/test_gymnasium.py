@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import pickle
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.slide import CORNERS, LIMIT, SIDE, Slide, SlideConfig
 from volition.envs.base import EnvConfig
 from volition.envs.gymnasium.adapter import resized
 from volition.envs.gymnasium.generic import GymnasiumConfig, words
+from volition.envs.gymnasium.libero import arrays_may_be_read
 from volition.envs.table import find_env
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
@@ -145,3 +149,17 @@ def test_pictures_of_the_right_size_are_left_alone() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     assert np.array_equal(resized(picture, 6, 8), picture)
     assert resized(picture, 3, 5).shape == (3, 5, 3)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_starts_that_libero_ships_can_be_read_and_nothing_else(kind: Any, tmp_path: Path) -> None:
+    """As LIBERO's own code does it: `torch.load` of a pickled array, by today's torch."""
+    states = np.arange(12, dtype=kind).reshape(3, 4)
+    torch.save(states, tmp_path / "task.pruned_init")
+    torch.save(Path("elsewhere"), tmp_path / "other")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "task.pruned_init")
+    with arrays_may_be_read():
+        assert np.array_equal(torch.load(tmp_path / "task.pruned_init"), states)
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(tmp_path / "other")

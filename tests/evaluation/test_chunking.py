@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.evaluation.worlds import TASKS, RestlessConfig, Seeker
 from tests.toy import SPEC, Toy, ToyConfig
 from volition.contract import ActionSpace, Dimension
-from volition.evaluation.chunking import STRATEGIES, Chunking, Ensemble, Execute, Overlap, RealTime
+from volition.evaluation.chunking import STRATEGIES, Chunking, Ensemble, Execute, Overlap, RealTime, soft_weights
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.records import Inpainter, Settled
-from volition_client.realtime import soft_weights
+from volition_client import realtime
 
 SPACE = ActionSpace(dimensions=(Dimension(name="x", unit="m", high=100.0), Dimension(name="g", unit="", kind="binary")))
 REST = np.array([-1.0, 1.0], np.float32)
@@ -77,6 +77,8 @@ def test_weights_fall_as_they_should() -> None:
     expected = [1, 1, 2 / 3 * np.expm1(2 / 3) / np.expm1(1), 1 / 3 * np.expm1(1 / 3) / np.expm1(1)]
     np.testing.assert_allclose(soft_weights(4, 2), expected, rtol=1e-6)
     assert soft_weights(0, 0).shape == (0,)
+    for count, settled in ((1, 0), (4, 2), (8, 8), (16, 3)):
+        assert np.array_equal(soft_weights(count, settled), realtime.soft_weights(count, settled))
 
 
 def test_an_ensemble_is_the_weighted_mean_with_the_oldest_first() -> None:

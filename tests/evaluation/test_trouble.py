@@ -73,6 +73,20 @@ def test_environments_that_cannot_be_made_stop_everything() -> None:
         evaluate(Seeker(), BrokenWorld("unbuildable"), TRIALS, WORKERS)
 
 
+class Padded(Seeker):
+    """Asks for all instructions before it begins."""
+
+    def padded_for(self, instructions: Any) -> Seeker:
+        return self
+
+
+def test_one_that_dies_when_it_is_first_asked_is_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "1").touch()
+    assert evaluate(Padded(), BrokenWorld("mute", tmp_path), TRIALS, WORKERS) == SOUND
+    with pytest.raises(RuntimeError, match=r"must say all commands(.|\n)*exit code 7"):
+        evaluate(Padded(), BrokenWorld("mute"), TRIALS, WORKERS)
+
+
 def test_a_chain_that_breaks_is_no_short_chain() -> None:
     starts = [Start(seed=seed, tasks=TASKS) for seed in (11, 12, 13)]
     results = evaluate(Seeker(), BrokenWorld("raise"), chain_trials(starts), WORKERS)

@@ -78,6 +78,11 @@ class BrokenToy(Toy):
                     time.sleep(60)
         return super().step(action)
 
+    def instructions(self, task: str, split: str) -> tuple[str, ...]:
+        if self.how == "mute" and self._once_more():
+            os._exit(7)
+        return super().instructions(task, split)
+
     def _once_more(self) -> bool:
         if self.left is None:
             return True

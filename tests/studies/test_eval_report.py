@@ -219,3 +219,7 @@ def test_what_shards_did_is_joined_and_reported(tmp_path: Path) -> None:
     assert "report" not in merged(folders, films=None)
     with pytest.raises(ValueError, match="--allow tests"):
         merged(folders, films=2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="must be what was evaluated, whose hash is 0123abcd"):
+        merged(folders, films=2, checkpoint=tmp_path / "other", allow=("tests",))

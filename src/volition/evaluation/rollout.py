@@ -158,12 +158,16 @@ class _Rollout:
         if not isinstance(actor, Padding):
             return
         commands = dict.fromkeys(command for trial in self._trials for command in trial.commands)
-        self._pool.send(0, Ask(commands=tuple(commands)))
-        for slot, reply in self._pool.receive():
-            if isinstance(reply, Worded):
-                self._actor = actor.padded_for(tuple(dict.fromkeys(reply.instructions)))
-            elif isinstance(reply, Lost) and slot == 0:
-                raise RuntimeError(f"an environment must say all commands of the trials, but: {reply.reason}")
+        lost = ""
+        for _ in range(self._config.max_repeats + 1):
+            self._pool.send(0, Ask(commands=tuple(commands)))
+            for slot, reply in self._pool.receive():
+                if isinstance(reply, Worded):
+                    self._actor = actor.padded_for(tuple(dict.fromkeys(reply.instructions)))
+                    return
+                if isinstance(reply, Lost) and slot == 0:
+                    lost = reply.reason
+        raise RuntimeError(f"an environment must say all commands of the trials, but: {lost}")
 
     def _batched(self) -> FixedBatch:
         """Of `config.batch` rows if they are independent in batches of that size, else of one."""

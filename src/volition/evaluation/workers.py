@@ -156,7 +156,8 @@ class Workers:
             worker.made, self._could_be_made, self._failed_starts = True, True, 0
             return []
         if isinstance(reply, Failure) and place < 0:
-            return self._replace(number, f"it could not be made. In the worker:\n{reply.traceback}")
+            # Where there were environments, one could not be made anew after its error, which was told already.
+            return self._replace(number, f"it could not be made. In the worker:\n{reply.traceback}", blame=False)
         asked_place, _ = worker.asked.popleft()
         assert asked_place == place, "a worker answers in the order in which it was asked"
         slot = place * len(self._crew) + number
@@ -180,7 +181,7 @@ class Workers:
                 replies += self._replace(number, reason)
         return replies
 
-    def _replace(self, number: int, reason: str) -> list[tuple[int, Reply]]:
+    def _replace(self, number: int, reason: str, *, blame: bool = True) -> list[tuple[int, Reply]]:
         """A new process, and a Lost for every slot of the old one: the oldest request is what it was at."""
         old = self._crew[number]
         old.pipe.close()
@@ -191,7 +192,7 @@ class Workers:
             if not self._could_be_made or self._failed_starts >= MAX_STARTS:
                 raise RuntimeError(f"environments must be made before they can be asked, but failed to be: {reason}")
         self._crew[number] = self._spawn()
-        culprit = old.asked[0][0] if old.asked and old.made else -1
+        culprit = old.asked[0][0] if old.asked and old.made and blame else -1
         return [
             (place * len(self._crew) + number, Lost(reason=reason, guilty=place == culprit))
             for place in range(self._slots_each)

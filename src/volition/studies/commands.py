@@ -192,6 +192,8 @@ class Merge:
     """Leave report.html and report.json in the first folder."""
     films: int = 6
     """Episodes that the report films, where the simulator is here; 0: none."""
+    checkpoint: Path | None = None
+    """What was evaluated, where it is here: the report then shows the nearest demonstrations that it learned from."""
     allow: tuple[str, ...] = ()
     """Packages of yours that the environment's config may name."""
     json: Path | None = None
@@ -200,7 +202,8 @@ class Merge:
     def __call__(self) -> None:
         from volition.studies.evaluating import merged
 
-        score = merged(self.merge, films=self.films if self.report else None, allow=self.allow)
+        films = self.films if self.report else None
+        score = merged(self.merge, films=films, checkpoint=self.checkpoint, allow=self.allow)
         tell("\n".join(lines(score)))
         write(self.json, score)
 

@@ -65,11 +65,6 @@ class Subject:
         except ValueError:
             return fitted
 
-    def data(self, allow: tuple[str, ...]) -> DataConfig:
-        """What it learned from."""
-        experiment: Experiment = read(checkpoints.resolve(self.path) / "config.json", allow=allow)
-        return experiment.data
-
     def senses(self) -> tuple[bool, bool]:
         """Whether it was trained to see, and to listen."""
         parts = set(map(type, getattr(self.contract.transforms, "transforms", ())))
@@ -86,6 +81,11 @@ class Subject:
             cameras=tuple(found.actor.collator.cameras),
             one_row=found.one_row,
         )
+
+
+def learned_from(checkpoint: Path, allow: tuple[str, ...]) -> DataConfig:
+    experiment: Experiment = read(checkpoints.resolve(checkpoint) / "config.json", allow=allow)
+    return experiment.data
 
 
 def slots_of(env: EnvConfig, num_trials: int, num_workers: int) -> int:

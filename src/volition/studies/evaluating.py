@@ -18,9 +18,9 @@ from volition.evaluation.offline import offline_metrics
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_report import About, evaluation_report
-from volition.studies.eval_run import Done, Plan, Say, merge
+from volition.studies.eval_run import Done, Plan, Say, checkpoint_hash, merge
 from volition.studies.eval_score import difference, document_of, score_of
-from volition.studies.eval_subject import Subject, make_plan, perform
+from volition.studies.eval_subject import Subject, learned_from, make_plan, perform
 from volition.studies.harness_file import write_harness_file
 from volition.studies.probing import probe
 from volition.studies.report import write_report
@@ -75,16 +75,29 @@ def _difference(first: Done, second: Done) -> dict[str, Any]:
     return difference(first, second)
 
 
-def merged(folders: Sequence[Path], *, films: int | None, allow: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The score of what several machines did; a report with so many films, or None of it, in the first folder."""
+def merged(
+    folders: Sequence[Path], *, films: int | None, checkpoint: Path | None = None, allow: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The score of what several machines did; a report with so many films, or None of it, in the first folder.
+
+    ValueError where `checkpoint` is not the one that was evaluated.
+    """
     done = merge(folders)
+    if checkpoint is not None and checkpoint_hash(checkpoint) != done.settings["checkpoint"]:
+        raise ValueError(f"{checkpoint} must be what was evaluated, whose hash is {done.settings['checkpoint']}")
     score = score_of(done) | {"harness_file": str(write_harness_file(done))}
     write_json(done.folder / SCORE, score)
     if films is not None:
         settings = done.settings
         env = load(settings["environment"], allow=allow)
         name, _, rest = settings["name"].partition("-")
-        about = About(policy=f"checkpoint {settings['checkpoint']}", env_name=f"{name}, {rest}", env=env, films=films)
+        about = About(
+            policy=f"checkpoint {settings['checkpoint']}",
+            env_name=f"{name}, {rest}",
+            env=env,
+            data=None if checkpoint is None else learned_from(checkpoint, allow),
+            films=films,
+        )
         score["report"] = str(write_report(evaluation_report(done, score, about), done.folder))
         write_json(done.folder / SCORE, score)
     return score
@@ -97,7 +110,7 @@ def _report(config: EvalConfig[Any], subject: Subject, plan: Plan, done: Done, s
         policy=subject.name,
         env_name=config.env,
         env=plan.env,
-        data=subject.data(config.allow),
+        data=learned_from(subject.path, config.allow),
         commands=(
             NextCommand(line=f"{again} --probes", what="what does it use? Every sense and action disturbed"),
             NextCommand(line=f"{again} {chosen} --against OTHER", what="is it better than another checkpoint?"),

@@ -56,6 +56,7 @@ def harness_document(done: Done, created: datetime) -> dict[str, Any]:
         "metric_keys": keys,
         **_means(every, keys),
         "num_episodes_total": len(every),
+        "num_errors": sum("failure_reason" in episode for episode in every),
     }
 
 

@@ -9,6 +9,7 @@ pictures are turned upright. Gripper: +1 open here, -1 open there.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,8 @@ class LiberoWorld:
         if self._task != start.tasks[0]:
             self.close()
             self._env, self._task = _make(suite.get_task(number), self._config.picture_size), start.tasks[0]
-        states = suite.get_task_init_states(number)
+        with arrays_may_be_read():
+            states = suite.get_task_init_states(number)
         self._env.seed(start.seed % 2**32)
         self._env.reset()
         self._seen = self._env.set_init_state(states[start.seed % len(states)])
@@ -98,6 +100,15 @@ class LiberoWorld:
         if self._env is not None:
             self._env.close()
         self._task, self._env = "", None
+
+
+def arrays_may_be_read() -> Any:
+    """LIBERO's starts are pickled arrays, which `torch.load` refuses unless it is told what they are made of."""
+    from numpy._core.multiarray import _reconstruct
+
+    made_of: list[Any] = [_reconstruct, (_reconstruct, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype]
+    numbers = [type(np.dtype(kind)) for kind in (np.float64, np.float32)]
+    return sys.modules["torch"].serialization.safe_globals([*made_of, *numbers])  # LIBERO has imported it
 
 
 @cache
