@@ -132,6 +132,8 @@ def test_the_jetson_example_checks_it_on_this_cpu(
     assert "not TensorRT's" not in said
     assert "largest difference of an action, in robot units: 0.0e+00" in said
     assert f"volition serve {signed} --device cpu" in said
+    with pytest.raises(ValueError, match="--compile is for checkpoints"):
+        load_served(signed, compiled=True)
     answers = iter([(np.full((1, 4, 7), x), np.ones(9)) for x in (0.0, 0.1)])
     monkeypatch.setattr(jetson, "ask", lambda artefact, seen: next(answers))
     assert jetson.main([str(signed), "--device", "cpu", "--steps", "5"]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +25,11 @@ from volition.data.transforms import Chain
 from volition.heads import EnsembleHeadConfig
 from volition.policy import Policy
 from volition.records import Confident, Observation
+from volition.serving.batching import warm_up_observations
 from volition.serving.config import ServeConfig
 from volition.serving.served import Served
 from volition.serving.server import background
+from volition.studies.serving import load_served
 from volition.training.train import LoopConfig, Trainer
 from volition.training.writing import save
 from volition_client import ChunkBroker, Client
@@ -171,3 +174,18 @@ def test_the_verb_serves_a_checkpoint_records_and_replays(run: Path, tmp_path: P
     replayed = [*volition, "--replay", str(tmp_path / "requests"), "--json", str(found)]
     assert subprocess.run(replayed, env=environment, timeout=200).returncode == 0
     assert json.loads(found.read_text())["requests"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="kernels need a C compiler")
+def test_a_compiled_checkpoint_answers_as_the_checkpoint(run: Path) -> None:
+    plain, compiled = load_served(run), load_served(run, compiled=True)
+    observations = warm_up_observations(plain.robot, 2)
+    answers = []
+    for served in (plain, compiled):
+        states = served.actor.start(2)
+        for _ in range(2):
+            chunks, states = served.actor.act(observations, states)
+        answers.append(chunks)
+    assert np.abs(answers[0] - answers[1]).max() < 1e-5

@@ -20,6 +20,8 @@ class ServeCommand:
     serve: Annotated[ServeConfig, tyro.conf.arg(name="")] = field(default_factory=ServeConfig)
     device: str = "cpu"
     """Where the policy runs: cpu, cuda, cuda:1."""
+    compile: bool = False
+    """Kernels made for the layers of a checkpoint's VLM while it warms up (torch.compile; needs a C++ compiler)."""
     threads: int = 0
     """Threads of the policy on a CPU; 0: what torch takes by itself."""
     allow: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from volition.backbones import Backbone
 from volition.serving.replay import replay
 from volition.serving.served import Served
 from volition.serving.server import Addresses, Server, run
@@ -16,13 +17,18 @@ from volition.studies.acting import load_actor, name_of
 from volition.studies.output import tell, write
 from volition.studies.progress import Bars
 from volition.studies.serve_command import ServeCommand
+from volition.training.compiled import compile_layers
 
 MEMORY = ("window", "backbone", "head")  # parts of a recipe that a robot's memory depends on
 
 
-def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu") -> Served:
-    """A checkpoint or an exported policy, ready to be served."""
+def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu", compiled: bool = False) -> Served:
+    """A checkpoint or an exported policy, ready to be served. `compiled`: with kernels of its layers' own."""
     loaded = load_actor(path, allow=allow, device=device)
+    if compiled:
+        if not isinstance(loaded.actor.backbone, Backbone):
+            raise ValueError(f"--compile is for checkpoints, and {path} is an exported policy: leave it out")
+        compile_layers(loaded.actor.backbone)
     folder, contract = loaded.folder, loaded.contract
     recipe = json.loads((folder / "config.json").read_text())
     parts = json.dumps([recipe.get(name) for name in MEMORY], sort_keys=True)
@@ -48,7 +54,7 @@ def execute(command: ServeCommand) -> None:
 
 def _serve(command: ServeCommand) -> None:
     def load() -> Served:
-        return load_served(command.checkpoint, allow=command.allow, device=command.device)
+        return load_served(command.checkpoint, allow=command.allow, device=command.device, compiled=command.compile)
 
     def ready(addresses: Addresses) -> None:
         document = {**asdict(addresses), "policy": served.name}
@@ -64,7 +70,7 @@ def _serve(command: ServeCommand) -> None:
 
 
 def _compare(command: ServeCommand, folder: Path) -> None:
-    served = load_served(command.checkpoint, allow=command.allow, device=command.device)
+    served = load_served(command.checkpoint, allow=command.allow, device=command.device, compiled=command.compile)
     with Bars() as bars:
         found = replay(
             served,
