@@ -16,8 +16,7 @@ from volition.config import Experiment
 from volition.heads import MLPHeadConfig
 from volition.studies.audit import data_of
 from volition.studies.footprint import Footprint, LiveMemory, Moment, fullest, measure
-from volition.studies.plan_command import RETURNING
-from volition.studies.planning import MARGIN, MENU, chosen, fit, in_four_bits, parse_bytes, plan
+from volition.studies.planning import MARGIN, MENU, RETURNING, chosen, fit, in_four_bits, parse_bytes, plan
 from volition.training.freeze import TrainableConfig
 from volition.training.lora import LoRAConfig
 from volition.training.recompute import RecomputeConfig
@@ -121,6 +120,14 @@ def test_the_menu_is_tried_and_the_first_that_fits_chosen() -> None:
     added = {name: one.moments[-1].window_bytes for name, one in by_name.items()}  # with many windows
     assert added["all weights, all layers recomputed"] < 0.8 * added["all weights"]
     assert chosen([replace(one, part=0) for one in plans]) is None
+
+
+def test_on_this_machine_the_chosen_one_is_timed_as_it_will_run() -> None:
+    plans, _ = plan(EXPERIMENT, 1e12, on_gpu=False)
+    assert [one.timed for one in plans] == [True, *[False] * (len(plans) - 1)]
+    assert plans[0].seconds > 0
+    none, _ = plan(EXPERIMENT, 1.0, on_gpu=False)
+    assert not any(one.timed for one in none)
 
 
 def test_the_flags_are_what_makes_a_recipe_what_was_tried() -> None:

@@ -64,12 +64,16 @@ def check(name: str, ranks: Ranks) -> dict[str, float | str | list[str]]:
     except ValueError as error:
         return {"refused": str(error)}
     found = pipeline.learn(lambda i: seeded(parts, 2 * ranks.index + i), [None, None], 1.0)
+    with torch.no_grad():
+        validated = pipeline(*seeded(parts, 2 * ranks.index))
     gradients = {name: p.grad for name, p in whole.named_parameters() if p.grad is not None}
     here = {name: p.grad for name, p in own.named_parameters() if p.grad is not None}
     largest = max(gradient.abs().max().item() for gradient in gradients.values())
     return {
         "loss": max(abs(one.total.item() - other) for one, other in zip(found, expected[2 * ranks.index :])),
         "gradient": max((here[name] - gradients[name]).abs().max().item() for name in here) / largest,
+        "validated": abs(validated.total.item() - expected[2 * ranks.index]),
+        "terms": [term.name for term in validated.terms],
         "missing": sorted(gradients.keys() - here.keys() - pipeline.elsewhere),
         "unknown": sorted(here.keys() - gradients.keys()),
         "own": len(pipeline.own),

@@ -68,6 +68,8 @@ def test_every_family_learns_as_in_one_process(found: dict[str, list[dict[str, A
             continue
         assert one["loss"] < 1e-6
         assert one["gradient"] < 1e-5
+        assert one["validated"] < 1e-6
+        assert one["terms"], "without its terms a loss is weighed wrongly among copies"
         assert one["missing"] == one["unknown"] == []
         assert min(one["own"], one["elsewhere"]) > 0
 

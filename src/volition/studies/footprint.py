@@ -25,7 +25,7 @@ from volition.contract import RobotSpec
 from volition.records import Episode
 from volition.studies.training import make_batches, make_transforms
 from volition.training.distributed import DistributedConfig
-from volition.training.train import Trainer, train
+from volition.training.train import Batches, LoopConfig, Trainer, train
 
 Bytes = npt.NDArray[np.float64]
 TIMED = 3  # steps whose median counts
@@ -120,6 +120,17 @@ def measure(
     )
 
 
+def step_seconds(experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec, windows: int) -> float:
+    """Of a step with so many windows at once, by the clock."""
+    torch.manual_seed(experiment.loop.seed)
+    policy = experiment.build(robot, make_transforms(experiment, episodes, robot))
+    loop = _alone(experiment, windows, 1 + TIMED)
+    draw = make_batches(replace(experiment, loop=loop), policy, episodes)[0]
+    trainer = Trainer.create(policy, loop)
+    next(train(trainer, draw, replace(loop, num_steps=1)))  # makes the moments
+    return _median_seconds(trainer, draw, loop)
+
+
 def fullest(few: Bytes, many: Bytes, windows: tuple[int, int]) -> tuple[Moment, ...]:
     """The moments of a step that are its fullest for some number of windows from one on, fewest windows first.
 
@@ -155,13 +166,7 @@ class _Tried:
 
 def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windows: int) -> _Tried:
     """Steps with so many windows: memory and operations of one, then the time of some."""
-    loop = replace(
-        replace(experiment.loop, accumulate=1, distributed=DistributedConfig(), compile=False),
-        batch_size=windows,
-        log_every=1,
-        save_every=1,
-        num_steps=3 + TIMED,
-    )
+    loop = _alone(experiment, windows, 3 + TIMED)
     here = replace(experiment, loop=loop)
     draw = make_batches(here, policy, episodes)[0]
     with LiveMemory() as live:
@@ -173,17 +178,27 @@ def _run(experiment: Experiment, policy: Any, episodes: Sequence[Episode], windo
     # In a step of its own: what counts operations holds on to tensors where layers are recomputed.
     with FlopCounterMode(display=False) as flops:
         next(train(trainer, draw, replace(loop, num_steps=3)))
+    return _Tried(
+        kept=kept,
+        history=np.array(live.history, dtype=float),
+        flops=flops.get_total_flops(),
+        seconds=_median_seconds(trainer, draw, loop),
+    )
+
+
+def _alone(experiment: Experiment, windows: int, num_steps: int) -> LoopConfig:
+    """The recipe's loop in one process, a step of so many windows at once."""
+    loop = replace(experiment.loop, accumulate=1, distributed=DistributedConfig(), compile=False)
+    return replace(loop, batch_size=windows, log_every=1, save_every=1, num_steps=num_steps)
+
+
+def _median_seconds(trainer: Trainer, draw: Batches, loop: LoopConfig) -> float:
     seconds = []
     for _ in range(TIMED):
         begun = time.perf_counter()
         next(train(trainer, draw, replace(loop, num_steps=trainer.step + 1)))
         seconds.append(time.perf_counter() - begun)
-    return _Tried(
-        kept=kept,
-        history=np.array(live.history, dtype=float),
-        flops=flops.get_total_flops(),
-        seconds=statistics.median(seconds),
-    )
+    return statistics.median(seconds)
 
 
 def _size(tensor: Tensor) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,16 +15,13 @@ from rich.table import Table
 
 from volition.config import Experiment
 from volition.studies.output import write
-from volition.studies.planning import Plan, chosen, parse_bytes, plan
+from volition.studies.planning import RETURNING, Plan, chosen, parse_bytes, plan
 from volition.studies.progress import Bars
 from volition.studies.train_command import find_recipe
 
-# glibc keeps the memory of tensors of up to 32 MB that are gone, in pieces that the next ones do not fit. With this
-# variable it returns every piece of a megabyte or more, and the next one costs page faults (docs/results.md).
-RETURNING = "MALLOC_MMAP_THRESHOLD_=1048576 " if platform.libc_ver()[0] == "glibc" else ""
 RETURNED = """\
-With the variable, free memory is returned at once: peaks are as said, and steps up to two thirds longer.
-Without it steps are as said, and memory is up to half as much again."""
+With the variable, free memory is returned at once: peaks are as said, and so is the step that was timed (*).
+Without it memory is up to half as much again, and steps are shorter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +98,7 @@ def table(found: Sequence[Plan], source: str, budget: str) -> Table:
             f"{one.footprint.trained / 1e6:.1f} M",
             f"{one.peak_bytes / 1e9:.2f} GB",
             fits,
-            f"{one.seconds:.2f} s",
+            f"{one.seconds:.2f} s{' *' if one.timed else ''}",
             f"{one.footprint.window_flops * max(batch, 1) / 1e9:,.0f} GFLOP",
         )
     return shown

@@ -3,12 +3,16 @@
     recipe --variants: all weights, recomputation, LoRA, QLoRA--> Footprint of each --largest part that fits--> Plan
 
 Every variant is tried with one and two windows on this machine (on the recipe's data, or on noise in its shapes), and
-memory grows with the windows in a straight line. Times are of this machine; of another only with what it reaches.
+memory grows with the windows in a straight line. Times are of this machine; of another only with what it reaches. Where
+it is this machine that is planned for, the setting that is taken is timed with parts as large as they will be.
 """
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,7 +20,7 @@ from volition.config import Experiment
 from volition.contract import RobotSpec
 from volition.records import Episode
 from volition.studies.audit import data_of
-from volition.studies.footprint import Footprint, measure
+from volition.studies.footprint import Footprint, measure, step_seconds
 from volition.training.distributed import DistributedConfig
 from volition.training.meter import process_bytes
 from volition.training.recompute import RecomputeConfig
@@ -26,6 +30,12 @@ CUDA_BYTES = 600e6  # what a GPU's driver and libraries take before the first te
 FOUR_BITS = 0.5 + 4 / 64  # bytes of a number in NF4, with the scale of every 64
 
 Say = Callable[[str, float, str], None]
+
+
+# glibc keeps the memory of tensors of up to 32 MB that are gone, in pieces that the next ones do not fit. With this
+# variable it returns every piece of a megabyte or more, and the next one costs page faults (docs/results.md).
+M_MMAP_THRESHOLD, RETURNED_FROM = -3, 1 << 20
+RETURNING = f"MALLOC_MMAP_THRESHOLD_={RETURNED_FROM} " if platform.libc_ver()[0] == "glibc" else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,7 @@ class Plan:
     accumulate: int
     peak_bytes: float  # predicted, with what the device needs besides
     seconds: float  # of a step of the whole batch, on this machine
+    timed: bool = False  # with a part as large as it will be; else reckoned from one and two windows
     flags: tuple[str, ...]  # what the recipe has to be told
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +108,7 @@ class Plan:
             "accumulate": self.accumulate,
             "peak_bytes": self.peak_bytes,
             "step_seconds": self.seconds,
+            "timed": self.timed,
             **asdict(self.footprint),
         }
 
@@ -111,8 +123,33 @@ def plan(
     for number, (settings, footprint) in enumerate(_footprints(experiment, episodes, robot, say)):
         say("plan", number / len(MENU), settings.name)
         found.append(fit(settings, footprint, experiment, budget=budget, base=base))
+    if not on_gpu and (best := chosen(found)) is not None:
+        say("plan", 1.0, f"{best.settings.name}, timed")
+        found[found.index(best)] = _timed(best, experiment, episodes, robot)
     say("plan", 1.0, "done")
     return found, source
+
+
+def _timed(best: Plan, experiment: Experiment, episodes: Sequence[Episode], robot: RobotSpec) -> Plan:
+    """As the command that is printed will run: memory that is free goes back, and comes again page by page."""
+    with returning_memory():
+        seconds = step_seconds(best.settings.apply(experiment), episodes, robot, best.part)
+    longer = seconds / best.footprint.seconds_of(best.part)
+    return replace(best, seconds=longer * best.footprint.seconds_of(best.part, best.accumulate), timed=True)
+
+
+@contextmanager
+def returning_memory() -> Iterator[None]:
+    """What `RETURNING` in front of a command does, in this process; nothing where the C library is not glibc."""
+    if not RETURNING:
+        yield
+        return
+    change = ctypes.CDLL(None).mallopt
+    change(M_MMAP_THRESHOLD, RETURNED_FROM)
+    try:
+        yield
+    finally:
+        change(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc comes to by itself
 
 
 def fit(settings: Settings, footprint: Footprint, experiment: Experiment, *, budget: float, base: float) -> Plan:
