@@ -48,7 +48,7 @@ class Ranks:
         if batch_size % parts:
             below, above = batch_size // parts * parts, (batch_size // parts + 1) * parts
             near = f"{below} or {above}" if below else f"{above}"
-            ranks = "ranks" if self.count == self.world else "groups of ranks"
+            ranks = "groups of ranks" if self.world > self.count else "ranks"
             raise ValueError(
                 f"batch_size={batch_size} must be a multiple of {parts} = {self.count} {ranks} x accumulate="
                 f"{accumulate}: take {near}"
