@@ -84,3 +84,6 @@ def test_a_shipped_study_has_eight_rows_with_one_budget(study: Callable[[], dict
     assert len(found) == 16
     assert found[1].name == "Kosmos-2 + CLIP, LSTM, normalised, loop.num_steps=20"
     assert replace(found[0].experiment, loop=found[1].experiment.loop) == found[1].experiment
+    one = make_variants(rows, ["loop.num_steps=10", "loop.log_every=5,10"])
+    assert one[0].name == "Kosmos-2 + CLIP, LSTM, normalised, loop.log_every=5"
+    assert one[0].experiment.loop.num_steps == 10

@@ -66,7 +66,9 @@ def make_variants(
         experiment = base
         for name, text in values:
             experiment = _changed(experiment, name, text, short=bool(heads))
-        labels = (*((("", row),) if row else ()), *values)
+        # Rows that have names of their own are not also named after what is the same in all of them.
+        told = [(name, text) for name, text in values if not row or len(dict(axes)[name]) > 1]
+        labels = (*((("", row),) if row else ()), *told)
         found.append(Variant(labels=labels, experiment=experiment))
     folders = [variant.folder for variant in found]
     assert len(set(folders)) == len(folders), "two variants of one name"
