@@ -114,6 +114,11 @@ async def expire(running: Any) -> None:
     running.server.service.sessions.expire()
 
 
+class Broken(Recalling):
+    def act(self, observations: Any, states: Any) -> Any:
+        raise RuntimeError("its weights are of another size")
+
+
 def test_a_reload_lets_sessions_go_on_and_is_refused_for_another_contract() -> None:
     loaded = [served(Recalling(gain=2.0), name="test/step_2")]
     with (
@@ -131,6 +136,9 @@ def test_a_reload_lets_sessions_go_on_and_is_refused_for_another_contract() -> N
         status, refused = ask(url, {})
         assert (status, refused["error"]["type"]) == (409, "conflict")
         assert "control_hz: 30.0 != 10.0" in refused["error"]["message"]
+        loaded[0] = served(Broken())  # no warm-up comes through it
+        status, refused = ask(url, {})
+        assert (status, refused["error"]["message"]) == (409, "its weights are of another size")
         assert np.allclose(client.infer(messages[2])["actions"], 2 * expected(messages)[2])
         loaded[0] = served(memory="another head", name="test/step_3")
         assert ask(url, {})[0] == 200

@@ -116,6 +116,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         "one sentence"),
     "a part of the state": (
         {"endpoint": "get_action", "data": {"observation": {**GOOD, "state": {"x": np.zeros((1, 1, 1))}}}}, "x, y, z"),
+    "names in bytes": ({"endpoint": "get_action", "data": {"observation": {b"video": 1}}}, "neither video"),
     "another modality": ({"endpoint": "get_action", "data": {"observation": {"audio": {"ear": 1}}}}, "neither video"),
 }  # fmt: skip
 
@@ -142,6 +143,9 @@ HOSTILE = {
     ),
     "a header that lies": msgpack.packb(
         {"__ndarray_class__": True, "as_npy": npy(np.zeros(3)).replace(b"(3,), ", b"(9,), ")}
+    ),
+    "a header that is no literal": msgpack.packb(
+        {"__ndarray_class__": True, "as_npy": npy(np.zeros(3)).replace(b"{'descr", b"{(descr")}
     ),
     "no bytes": msgpack.packb({"__ndarray_class__": True, "as_npy": 5}),
     "an extension": msgpack.packb(msgpack.ExtType(1, b"x")),
