@@ -24,7 +24,7 @@ import numpy as np
 
 from volition.contract import RobotSpec
 from volition.evaluation.batching import FixedBatch, rows_are_independent
-from volition.records import Confident, Inpainter, Observation, Settled
+from volition.records import Confident, Observation, Settled
 from volition.serving.metrics import Metrics
 from volition.serving.served import Served
 from volition_client.errors import ServerError
@@ -192,16 +192,9 @@ class PolicyThread:
             job.memory.state if known and job.memory is not None else served.actor.start(1)[0]
             for job, known in zip(jobs, fits)
         ]
-        actor = FixedBatch(served.actor, rows) if self._fixed else served.actor
+        actor = FixedBatch(served.actor, rows if self._fixed else len(jobs))
         started = time.perf_counter()
-        observations, settled = [job.observation for job in jobs], [job.settled for job in jobs]
-        if isinstance(actor, FixedBatch):
-            chunks, after = actor.act(observations, states, settled)
-        elif any(one is not None for one in settled):
-            assert isinstance(actor, Inpainter), "others are refused before"
-            chunks, after = actor.act_on(observations, states, settled)
-        else:
-            chunks, after = actor.act(observations, states)
+        chunks, after = actor.act([job.observation for job in jobs], states, [job.settled for job in jobs])
         seconds = time.perf_counter() - started
         self._metrics.policy.observe(seconds)
         self._metrics.rows.observe(float(len(jobs)))

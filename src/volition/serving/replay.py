@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from volition.records import Inpainter
+from volition.evaluation.batching import FixedBatch
 from volition.serving.observations import read, settled
 from volition.serving.recording import Record, read_records
-from volition.serving.served import Served
+from volition.serving.served import Served, continues
 from volition_client.errors import ServerError
 
 
@@ -70,12 +70,9 @@ def _ask(served: Served, record: Record, state: Any) -> tuple[np.ndarray, Any]:
         known = settled(record.message, served.action_horizon, served.robot.action_space.dim)
     except ServerError as error:
         raise ValueError(f"a recorded observation does not fit the policy: {error.message}") from error
-    if known is None:
-        chunks, after = served.actor.act([observation], [state])
-    elif isinstance(served.actor, Inpainter) and served.actor.continues:
-        chunks, after = served.actor.act_on([observation], [state], [known])
-    else:
+    if known is not None and not continues(served):
         raise ValueError("the recorded robot told what was settled, and this policy cannot continue it")
+    chunks, after = FixedBatch(served.actor, 1).act([observation], [state], [known])
     return chunks[0], after[0]
 
 

@@ -120,10 +120,7 @@ class Sessions:
 
     def open_once(self, owner: str, protocol: str, peer: str) -> Session:
         """For one request. A token, or without tokens a machine, may ask as often in this way as a session."""
-        now, who = self._clock(), owner or peer.rpartition(":")[0]
-        idle = self._limits.idle_seconds
-        self._without = {name: one for name, one in self._without.items() if now - one.filled_at <= idle}
-        self._admit(self._without.setdefault(who, self._full()))
+        self._admit(self._without.setdefault(owner or peer.rpartition(":")[0], self._full()))
         session = self.open(owner, protocol, peer)
         session.allowance = None
         return session
@@ -190,9 +187,10 @@ class Sessions:
             raise ServerError("too_many_requests", f"a session may ask {rate:g} times a second")
 
     def expire(self) -> None:
-        now = self._clock()
+        now, idle = self._clock(), self._limits.idle_seconds
+        self._without = {who: one for who, one in self._without.items() if now - one.filled_at <= idle}
         for session in self:
-            most = self._limits.idle_seconds if session.connected else self._limits.grace_seconds
+            most = idle if session.connected else self._limits.grace_seconds
             if now - session.used_at > most and not session.busy and not (session.connected and _bound(session)):
                 self.close(session)
 

@@ -24,7 +24,7 @@ from volition.studies.progress import Bars
 from volition.studies.spread import Engine
 from volition.studies.tuning import TuningConfig, tune
 from volition.studies.vary import Variant, make_variants
-from volition.training.ranks import launched
+from volition.training.ranks import launched, require_alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,8 @@ def execute(name: str, flags: Sequence[str]) -> list[Row]:
     if launched():
         raise ValueError("volition compare starts processes of its own (--jobs, --engine ray): leave torchrun out")
     for variant in variants:
-        variant.experiment.loop.distributed.require_alone()
+        spread = variant.experiment.loop.distributed
+        require_alone(tensor=spread.tensor, pipeline=spread.pipeline)
     if command.tune and command.screen:
         raise ValueError("--tune tries the whole recipe, and --screen trains heads alone: leave one of them out")
     with Bars() as bars:

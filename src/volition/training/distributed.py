@@ -24,7 +24,7 @@ from volition.backbones import Backbone
 from volition.policy import Policy
 from volition.training.parts import decoder_layers, is_adapter
 from volition.training.pipeline import Pipeline
-from volition.training.ranks import Ranks
+from volition.training.ranks import Ranks, require_alone
 from volition.types import Batch, Target
 
 _STYLES: dict[str, type[ParallelStyle]] = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel}
@@ -50,14 +50,6 @@ class DistributedConfig:
         if self.offload and self.strategy != "shard":
             raise ValueError("offload=True needs strategy='shard', which knows when a layer's weights are wanted")
 
-    def require_alone(self) -> None:
-        """ValueError where one process cannot do it."""
-        for name in ("tensor", "pipeline"):
-            if (degree := getattr(self, name)) > 1:
-                raise ValueError(
-                    f"loop.distributed.{name}={degree} needs as many ranks: start `volition train` with torchrun"
-                )
-
     @property
     def needs_group(self) -> bool:
         """Even of one process."""
@@ -69,7 +61,7 @@ def distribute(
 ) -> nn.Module:
     """Call before the optimizer is made. The result is called as the policy is. `example`: what a pipeline wants."""
     if ranks.mesh is None:
-        config.require_alone()
+        require_alone(tensor=config.tensor, pipeline=config.pipeline)
         return policy
     if config.pipeline > 1:
         assert example is not None

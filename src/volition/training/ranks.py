@@ -98,6 +98,15 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def require_alone(*, tensor: int, pipeline: int) -> None:
+    """ValueError where one process cannot be so many ranks."""
+    for name, degree in (("tensor", tensor), ("pipeline", pipeline)):
+        if degree > 1:
+            raise ValueError(
+                f"loop.distributed.{name}={degree} needs as many ranks: start `volition train` with torchrun"
+            )
+
+
 class PeerError(SystemExit):
     """Another rank said already why all stop."""
 
@@ -116,9 +125,7 @@ def joined(
     Whichever rank fails first says so; the others end without a word.
     """
     if not launched() and not alone:
-        for name, degree in (("tensor", tensor), ("pipeline", pipeline)):
-            if degree > 1:
-                raise ValueError(f"loop.distributed.{name}={degree} needs as many ranks: start it with torchrun")
+        require_alone(tensor=tensor, pipeline=pipeline)
         yield Ranks(), device
         return
     if device == "cuda":

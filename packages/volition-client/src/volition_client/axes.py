@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from volition_client.motion import ROUNDING, Intervention
-from volition_client.safety import MOVES, POSE, TURNS, ActionLayout
+from volition_client.motion import ROUNDING, Intervention, short_way
+from volition_client.safety import POSE, ActionLayout
 
 
 class Axes:
@@ -28,16 +28,9 @@ class Axes:
 
     def velocity(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """float64[6], a second."""
-        physical = np.array(
-            [
-                action[self.places[name]] * self._units[self.places[name]] if name in self.places else np.nan
-                for name in (*MOVES, *TURNS)
-            ]
-        )
+        physical = self._physical(action)
         if self._layout.kind == "position":
-            way = np.where(np.isnan(physical), 0.0, physical - reference)
-            way[3:] -= 2 * np.pi * np.round(way[3:] / (2 * np.pi))  # the short way round
-            return way * self._hz
+            return short_way(np.where(np.isnan(physical), 0.0, physical - reference)) * self._hz
         return np.nan_to_num(physical) * (self._hz if self._layout.kind == "step" else 1.0)
 
     def action(self, action: np.ndarray, velocity: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -62,8 +55,10 @@ class Axes:
 
     def place(self, action: np.ndarray, before: np.ndarray) -> np.ndarray:
         """float64[6]: of kind "position", where an action leads; what it does not say (NaN, no such name) stays."""
-        after = before.copy()
-        for i, name in enumerate(POSE):
-            if name in self.places and not np.isnan(action[self.places[name]]):
-                after[i] = action[self.places[name]] * self._units[self.places[name]]
-        return after
+        physical = self._physical(action)
+        return np.where(np.isnan(physical), before, physical)
+
+    def _physical(self, action: np.ndarray) -> np.ndarray:
+        """float64[6] in metres and radians; NaN where the layout has no such name."""
+        places = self.places
+        return np.array([action[places[n]] * self._units[places[n]] if n in places else np.nan for n in POSE])

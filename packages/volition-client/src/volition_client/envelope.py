@@ -18,7 +18,7 @@ from typing import Callable, Sequence
 import numpy as np
 
 from volition_client.axes import Axes
-from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, shorten, slow, turn_of
+from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, short_way, shorten, slow, turn_of
 from volition_client.safety import GRIPPER, POSE, TURNS, ActionLayout, SafetyLimits
 
 logger = logging.getLogger(__name__)
@@ -284,11 +284,10 @@ class Envelope:
 
     def _followed(self, target: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """A target that the robot can be on its way to: one that was moved, or is stuck, is not where it was told."""
-        lead, limits = target - pose, self.limits
-        lead[3:] -= 2 * np.pi * np.round(lead[3:] / (2 * np.pi))
-        lead[:3] = shorten(lead[:3], limits.speed * limits.lag_seconds)
-        lead[3:] = shorten(lead[3:], limits.turn_speed * limits.lag_seconds)
-        return pose + lead
+        lead, limits = short_way(target - pose), self.limits
+        moves = shorten(lead[:3], limits.speed * limits.lag_seconds)
+        turns = shorten(lead[3:], limits.turn_speed * limits.lag_seconds)
+        return pose + np.concatenate([moves, turns])
 
     def _note(self, interventions: Sequence[Intervention]) -> None:
         for one in interventions:

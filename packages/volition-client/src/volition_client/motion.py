@@ -37,12 +37,12 @@ def slow(
     size = float(np.linalg.norm(velocity))
     if size > speed * (1 + ROUNDING):
         found.append(Intervention(f"{what}speed", f"{size:.4g} a second becomes {speed:g}"))
-        velocity = velocity * (speed / size)
+        velocity = shorten(velocity, speed)
     step = float(np.linalg.norm(velocity - before))
     if step > change * (1 + ROUNDING):
         text = f"a change of {step:.4g} a second in one step becomes {change:.4g}"
         found.append(Intervention(f"{what}acceleration", text))
-        velocity = before + (velocity - before) * (change / step)
+        velocity = before + shorten(velocity - before, change)
     return velocity
 
 
@@ -50,6 +50,11 @@ def shorten(way: np.ndarray, most: float) -> np.ndarray:
     """The same direction, at most so long."""
     size = float(np.linalg.norm(way))
     return way if size <= most else way * (most / size)
+
+
+def short_way(way: np.ndarray) -> np.ndarray:
+    """float64[6] with angles that go the short way round."""
+    return np.concatenate([way[:3], way[3:] - 2 * np.pi * np.round(way[3:] / (2 * np.pi))])
 
 
 def turn_of(euler: np.ndarray) -> float:
