@@ -1,11 +1,13 @@
 """One control step of exported policies against the policy in eager float32: time, size, and what becomes of actions.
 
     OMP_NUM_THREADS=1 python benchmarks/export_speed.py [--model tiny middle] [--targets onnx onnx-int8] [--rounds 200]
+    python benchmarks/export_speed.py --device cuda --model middle --targets captured       CUDA graphs, on a GPU
 
-tiny is the demo's model, middle the Kosmos-2 of `policy_speed.py`, both with an LSTM head, random weights, one camera
-(tiny: two), a new picture at every call. All sides take turns in one process, one thread each; the clock of this
-process's CPU is told beside the wall's, for machines with other work; VLM is its passes alone. Sizes are of all
-weights, head included.
+`compiled` and `captured` are the checkpoint itself, as `volition serve --compile` and `--capture` have it. tiny is the
+demo's model, middle the Kosmos-2 of `policy_speed.py`, both with an LSTM head, random weights, one camera (tiny: two),
+a new picture at every call. All sides take turns in one process, one thread each; the clock of this process's CPU is
+told beside the wall's, for machines with other work; VLM is its passes alone. Sizes are of all weights, head included.
+Told first: the CPU time of what lies around VLM and head, from pictures and words to tensors, and from there to robots.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,6 +34,7 @@ from volition.backbones.stream import Runner
 from volition.contract import Camera, RobotSpec, relative_arm_7d
 from volition.data.transforms import Chain
 from volition.export.artefact import HEAD, write_passes
+from volition.export.captured import captured
 from volition.export.load import open_passes
 from volition.export.names import TargetName
 from volition.export.passes import calls_of
@@ -39,9 +43,12 @@ from volition.export.targets import TARGETS
 from volition.policy import Acting, Policy
 from volition.recipes.desk import demo
 from volition.records import Observation
+from volition.training.compiled import compile_layers
 
 logger = logging.getLogger(__name__)
 MODELS = {"tiny": (("static", "gripper"), 96, "pick up the red block"), "middle": (("static",), 224, INSTRUCTION)}
+OWN = ("compiled", "captured")  # the checkpoint itself
+DEFAULT = ["onnx", "onnx-int8", "onnx-int4", "aoti"]
 
 
 class Timed:
@@ -71,6 +78,14 @@ class Side:
         actor = Acting(Timed(runner), policy.head, policy.collator, policy.max_steps).eval()
         return cls(name=name, actor=actor, megabytes=megabytes)
 
+    @classmethod
+    def of_checkpoint(cls, name: str, policy: Policy, megabytes: float) -> Side:
+        """As `volition serve --compile` or `--capture` has it."""
+        other = deepcopy(policy)
+        if name == "compiled":
+            compile_layers(other.backbone)
+        return cls.of(name, captured(other).backbone if name == "captured" else other.backbone, other, megabytes)
+
     @property
     def passes(self) -> float:
         return statistics.median(self.actor.backbone.spent)
@@ -96,13 +111,14 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def exported(policy: Policy, name: TargetName, observations: Iterator[Observation], folder: Path) -> Side:
+def exported(policy: Policy, name: str, observations: Iterator[Observation], folder: Path) -> Side:
     began = time.perf_counter()
     folder.mkdir()
-    entries = write_passes(policy.backbone, calls_of(policy, observations), name, folder)
+    target = cast(TargetName, name)
+    entries = write_passes(policy.backbone, calls_of(policy, observations), target, folder)
     head = {key: x.detach().clone() for key, x in policy.head.state_dict().items()}
-    save_file(in_int8(head) if TARGETS[name].small else head, folder / HEAD)
-    passes = open_passes(policy.backbone.adapter, entries, TARGETS[name], folder, threads=1, device="cpu")
+    save_file(in_int8(head) if TARGETS[target].small else head, folder / HEAD)
+    passes = open_passes(policy.backbone.adapter, entries, TARGETS[target], folder, threads=1, device="cpu")
     logger.info("%-10s written and opened in %.0f s", name, time.perf_counter() - began)
     return Side.of(name, passes, policy, megabytes(folder))
 
@@ -134,16 +150,36 @@ def measure(sides: Sequence[Side], observations: Iterator[Observation], rounds: 
         )
 
 
-def run(model: str, targets: Sequence[TargetName], rounds: int) -> None:
+def around(policy: Policy, observation: Observation) -> tuple[float, float]:
+    """Milliseconds of CPU: pictures and words to tensors, tensors to robot units."""
+    collator, chunks = policy.collator, torch.zeros(1, 10, 7)
+
+    def median(call: Callable[[], object]) -> float:
+        spent = []
+        for _ in range(50):
+            began = time.process_time()
+            call()
+            spent.append(1e3 * (time.process_time() - began))
+        return statistics.median(spent)
+
+    return median(lambda: collator.batch([observation])), median(lambda: collator.decode(chunks, [observation]))
+
+
+def run(model: str, targets: Sequence[str], rounds: int, device: str) -> None:
     builders: dict[str, Callable[[], Policy]] = {"tiny": tiny_policy, "middle": make_policy}
     torch.manual_seed(0)
-    policy = builders[model]().eval().float()
+    policy = builders[model]().eval().float().to(device)
     policy.backbone.autocast = None
     weights = sum(p.numel() for p in policy.parameters())
     logger.info("%s: %.1f M parameters, %d threads", model, weights / 1e6, torch.get_num_threads())
+    logger.info("preparing %.2f ms of CPU, decoding %.2f", *around(policy, next(seen(model))))
     sides = [Side.of("eager", policy.backbone, policy, 4 * weights / 1e6)]
     with tempfile.TemporaryDirectory() as folder:
-        sides += [exported(policy, name, seen(model), Path(folder) / name) for name in targets]
+        for name in targets:
+            if name in OWN:
+                sides.append(Side.of_checkpoint(name, policy, 4 * weights / 1e6))
+            else:
+                sides.append(exported(policy, name, seen(model), Path(folder) / name))
         measure(sides, seen(model), rounds)
 
 
@@ -152,11 +188,12 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", choices=MODELS, default=[*MODELS])
-    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=["onnx", "onnx-int8", "onnx-int4", "aoti"])
+    parser.add_argument("--targets", nargs="+", choices=[*TARGETS, *OWN], default=DEFAULT)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--device", default="cpu", help="of eager, compiled and captured")
     options = parser.parse_args()
     for model in options.model:
-        run(model, options.targets, options.rounds)
+        run(model, options.targets, options.rounds, options.device)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ class Collator:
     state: tuple[int, ...]  # the entries of the robot's state that it is given; none by default
     interleaved: bool = False  # all steps of a window in one row of the backbone, instead of a row each
     length: int = 0  # tokens that rows are padded to at least
+    multiple: int = 1  # and then to the next multiple of so many
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Batch, Target]:
         actions = [self.transforms.encode(s.actions, s.observation) for s in samples]
@@ -196,7 +197,12 @@ class Collator:
         texts = [o.instruction for o in seen for _ in range(rows_each)]
         return Batch(
             inputs=self.adapter.collate(
-                texts, len(self.cameras), steps=steps_each, causal=self.interleaved, length=self.length
+                texts,
+                len(self.cameras),
+                steps=steps_each,
+                causal=self.interleaved,
+                length=self.length,
+                multiple=self.multiple,
             ),
             images={camera: _stack([o.images[camera] for o in seen]) for camera in self.cameras},
             state=_stack([o.state[:, list(self.state)] for o in seen]),

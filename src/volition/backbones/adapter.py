@@ -58,11 +58,18 @@ class Adapter:
         return [*self.beginning(), *self.shown(num_images), *self.words(instruction)]
 
     def collate(
-        self, instructions: Sequence[str], num_images: int, *, steps: int = 1, causal: bool = False, length: int = 0
+        self,
+        instructions: Sequence[str],
+        num_images: int,
+        *,
+        steps: int = 1,
+        causal: bool = False,
+        length: int = 0,
+        multiple: int = 1,
     ) -> dict[str, Tensor]:
         """One row per instruction: prompt, then [LRN] directly after it, padded on the right to the longest row.
 
-        Where `length` says more tokens than that, to so many.
+        Where `length` says more tokens than that, to so many; and to the next `multiple` of tokens.
 
         With `steps` > 1 (interleaved history) a row holds that many observation steps one after the other, each with
         its `num_images` pictures, its instruction and its [LRN]. A `causal` row is read from left to right even where
@@ -74,7 +81,8 @@ class Adapter:
                 f"{self.config.model_type} reads them before the first word: choose another history or model"
             )
         rows = [(self._prompt(text, num_images) + self.readout_ids) * steps for text in instructions]
-        ids = torch.zeros(len(rows), max(length, *map(len, rows)), dtype=torch.long)
+        longest = max(length, *map(len, rows))
+        ids = torch.zeros(len(rows), longest + -longest % multiple, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)

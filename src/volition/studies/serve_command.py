@@ -22,6 +22,8 @@ class ServeCommand:
     """Where the policy runs: cpu, cuda, cuda:1."""
     compile: bool = False
     """Kernels made for the layers of a checkpoint's VLM while it warms up (torch.compile; needs a C++ compiler)."""
+    capture: bool = False
+    """CUDA graphs of a checkpoint's passes, one for each number of rows and length of prompts (needs --device cuda)."""
     threads: int = 0
     """Threads of the policy on a CPU; 0: what torch takes by itself."""
     allow: tuple[str, ...] = ()

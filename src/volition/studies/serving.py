@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from volition.backbones import Backbone
+from volition.export.captured import captured
 from volition.serving.replay import replay
 from volition.serving.served import Served
 from volition.serving.server import Addresses, Server, run
@@ -22,8 +23,13 @@ from volition.training.compiled import compile_layers
 MEMORY = ("window", "backbone", "head")  # parts of a recipe that a robot's memory depends on
 
 
-def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu", compiled: bool = False) -> Served:
-    """A checkpoint or an exported policy, ready to be served. `compiled`: with kernels of its layers' own."""
+def load_served(
+    path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu", compiled: bool = False, capture: bool = False
+) -> Served:
+    """A checkpoint or an exported policy, ready to be served.
+
+    `compiled`: with kernels of its layers' own. `capture`: with CUDA graphs of its passes.
+    """
     loaded = load_actor(path, allow=allow, device=device)
     if compiled:
         if not isinstance(loaded.actor.backbone, Backbone):
@@ -33,7 +39,7 @@ def load_served(path: Path, *, allow: tuple[str, ...] = (), device: str = "cpu",
     recipe = json.loads((folder / "config.json").read_text())
     parts = json.dumps([recipe.get(name) for name in MEMORY], sort_keys=True)
     return Served(
-        actor=loaded.actor,
+        actor=captured(loaded.actor) if capture else loaded.actor,
         robot=contract.robot,
         action_horizon=contract.window.action_horizon,
         replan_steps=contract.window.replan_steps,
@@ -53,9 +59,6 @@ def execute(command: ServeCommand) -> None:
 
 
 def _serve(command: ServeCommand) -> None:
-    def load() -> Served:
-        return load_served(command.checkpoint, allow=command.allow, device=command.device, compiled=command.compile)
-
     def ready(addresses: Addresses) -> None:
         document = {**asdict(addresses), "policy": served.name}
         tell(
@@ -65,12 +68,22 @@ def _serve(command: ServeCommand) -> None:
             tell(f"ZeroMQ: {addresses.zmq}")
         write(command.json, document)
 
-    served = load()
-    run(Server(served, command.serve, load).serve(ready))
+    served = _load(command)
+    run(Server(served, command.serve, lambda: _load(command)).serve(ready))
+
+
+def _load(command: ServeCommand) -> Served:
+    return load_served(
+        command.checkpoint,
+        allow=command.allow,
+        device=command.device,
+        compiled=command.compile,
+        capture=command.capture,
+    )
 
 
 def _compare(command: ServeCommand, folder: Path) -> None:
-    served = load_served(command.checkpoint, allow=command.allow, device=command.device, compiled=command.compile)
+    served = _load(command)
     with Bars() as bars:
         found = replay(
             served,
