@@ -99,8 +99,11 @@ class Experiment:
     train: TrainableConfig = field(default_factory=TrainableConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     from_scratch: bool = False  # random weights in place of the backbone's own: the control for what pretraining brings
+    start: str = ""  # a checkpoint, or a run (its last), whose weights training begins with, the head's too
 
     def __post_init__(self) -> None:
+        if self.start and self.from_scratch:
+            raise ValueError(f"from_scratch begins with random weights, and start={self.start!r} with trained ones")
         if not 0 <= self.data.held_out < 1:
             raise ValueError(f"data.held_out must be a share, at least 0 and below 1, got {self.data.held_out}")
         if self.loop.keep_best and not self.data.held_out:

@@ -14,10 +14,11 @@ from volition.data.fingerprint import fingerprint
 from volition.data.remote import located
 from volition.names import locate
 
-# How far it goes, how it is written down, where its data lies, on how many machines it runs and in how many parts.
+# How far it goes, how it is written down, with what it began and where its data lies, on how many machines it runs and
+# in how many parts.
 _MAY_CHANGE = re.compile(
     r"loop\.(num_steps|log_every|save_every|keep_last|keep_best|accumulate|distributed\..*)"
-    r"|data\.(path|sources\.\d+\.path)|data\.recording(\..*)?"
+    r"|start|data\.(path|sources\.\d+\.path)|data\.recording(\..*)?"
 )
 
 

@@ -29,6 +29,7 @@ from volition.data.transforms import BlackOut, Chain, Deafen, NormalizeState, Tr
 from volition.data.windows import Windows
 from volition.policy import Policy
 from volition.records import Episode, Sample
+from volition.studies.begun_with import begin_with
 from volition.studies.first_batch import draw_first_batch
 from volition.studies.kept_batches import keep_batch
 from volition.studies.one_length import OneLength
@@ -138,12 +139,14 @@ def _prepare(
     torch.manual_seed(loop.seed)
     learned, held_out = split_episodes(episodes, experiment.data.held_out)
     transforms = make_transforms(experiment, learned, robot, others)
+    contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     policy = experiment.build(robot, transforms).to(usable_device(device))
+    if experiment.start and not existing:
+        begin_with(policy, experiment.start, contract)
     draw, epoch = make_batches(experiment, policy, learned, others)
     parts = ranks.count * loop.accumulate
     example = draw(common_step(policy.auxiliary), 0, parts) if loop.distributed.pipeline > 1 else None
     trainer = Trainer.create(policy, loop, ranks, example, steps_per_epoch=epoch)
-    contract = Contract(robot=robot, window=experiment.window, transforms=transforms)
     documents = {"config.json": dump(experiment), "contract.json": dump(contract)}
     if existing:
         before = read(existing[-1] / "contract.json", allow=packages_of(contract))
@@ -157,9 +160,8 @@ def _prepare(
         for name, document in documents.items():
             write_json(run / name, document)
         if not existing and loop.num_steps:
-            draw_first_batch(
-                run / "first_batch.png", policy, *draw(1, 0, parts), loop.augmentation, loop.seed * 1_000_003 + 1
-            )
+            shown, seed = draw(1, 0, parts), loop.seed * 1_000_003 + 1
+            draw_first_batch(run / "first_batch.png", policy, *shown, loop.augmentation, seed)
     return _Prepared(
         folder=run,
         loop=loop,
@@ -246,10 +248,7 @@ def make_validation(
     experiment: Experiment, policy: Policy, held_out: Sequence[Episode], robot: RobotSpec
 ) -> Validation:
     """On whatever tasks the held-out episodes have, every frame the same weight."""
-    data, loop = (
-        replace(experiment.data, task_weights=(), balance_tasks=False),
-        replace(experiment.loop, seed=0),
-    )
+    data, loop = replace(experiment.data, task_weights=(), balance_tasks=False), replace(experiment.loop, seed=0)
     draw, _ = make_batches(replace(experiment, data=data, loop=loop), policy, held_out)
     return Validation(draw, held_out, robot, stride=experiment.window.replan_steps)
 
