@@ -82,7 +82,7 @@ class Envelope:
         self._planned: tuple[Motion | None, ...] = ()
         self._sent: np.ndarray | None = None  # the last action, also after `reset`
         self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
-        self.fed_at = clock()
+        self.fed_at = clock()  # when it last let something through; a call that raises steers nobody
 
     def guard(
         self, action: np.ndarray, pose: Sequence[float] | None = None, observed_at: float | None = None
@@ -94,12 +94,12 @@ class Envelope:
         """
         with self._lock:
             now = self._clock()
-            self.fed_at = now
             age = 0.0 if observed_at is None else now - observed_at
             measured = self._pose(pose)
             guarded, self._last = self._step(np.asarray(action, np.float64), measured, age, self._last)
             self._planned = ()
             self._note(guarded.interventions)
+            self.fed_at = now
             return guarded
 
     def guard_trajectory(
@@ -115,7 +115,6 @@ class Envelope:
         """
         with self._lock:
             now = self._clock()
-            self.fed_at = now
             age = 0.0 if observed_at is None else now - observed_at
             measured, motion = self._pose(pose), self._last
             found: list[Intervention] = []
@@ -131,6 +130,7 @@ class Envelope:
             self._planned = tuple(planned)
             self._last = planned[-1 if executed is None else min(executed, len(actions))]
             self._note(found)
+            self.fed_at = now
             return safe, tuple(found)
 
     def executed(self, count: int) -> None:
