@@ -6,7 +6,8 @@
 The node needs `rclpy`, `sensor_msgs` and `geometry_msgs` of a ROS 2 installation and `volition-client`; Python 3.8 will
 do. All that decides something is in `Bridge`, which knows no ROS: it is given messages and a function that publishes.
 Cameras arrive on /cameras/NAME (sensor_msgs/Image, rgb8 or bgr8), the state on /state (sensor_msgs/JointState, entries
-named as the policy names them), and velocities leave on /cmd_vel (geometry_msgs/Twist).
+named as the policy names them), and velocities leave on /cmd_vel (geometry_msgs/Twist): along the robot's own axes, as
+a base takes them, or along the world's, as an arm's servo node may (`--axes world`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from volition_client import (
     Watchdog,
     load_limits,
 )
+from volition_client.motion import turn_vector
 
 logger = logging.getLogger("volition_bridge")
 
@@ -54,13 +56,23 @@ class Bridge:
         limits: SafetyLimits,
         publish: Callable[[dict[str, dict[str, float]]], None],
         prompt: str,
+        axes: str = "body",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`axes` of the twists: "body" or "world"."""
         self._metadata, self._publish, self._prompt, self._clock = metadata, publish, prompt, clock
         self._layout = ActionLayout.of(metadata)
         if self._layout.kind == "position":
             raise ValueError(
                 "this policy's actions are positions, and a twist is a velocity: send them to a controller"
+            )
+        if self._layout.frame == "body" and axes == "world":
+            raise ValueError("this policy's actions are along the robot's own axes: use --axes body")
+        self._turned = self._layout.frame == "world" and axes == "body"
+        if self._turned and len(limits.pose) != 6:
+            raise ValueError(
+                "this policy's actions are along the world's axes, and the twist along the robot's own: the limits' "
+                "pose must name x y z rx ry rz of the state, or an arm is driven with --axes world"
             )
         self._hz = float(metadata["control_hz"])
         self._broker = ChunkBroker(policy, int(metadata["replan_steps"]))
@@ -103,11 +115,20 @@ class Bridge:
 
     def twist(self, action: np.ndarray) -> dict[str, dict[str, float]]:
         found = dict(zip(self._layout.names, np.asarray(action) * np.array(self._layout.units)))
-        scale = self._hz if self._layout.kind == "step" else 1.0
-        return {
-            "linear": {axis: float(found.get(axis, 0.0)) * scale for axis in "xyz"},
-            "angular": {axis: float(found.get(f"r{axis}", 0.0)) * scale for axis in "xyz"},
-        }
+        linear = np.array([found.get(axis, 0.0) for axis in "xyz"])
+        angular = np.array([found.get(f"r{axis}", 0.0) for axis in "xyz"])
+        if self._layout.kind == "step":
+            linear, angular = linear * self._hz, turn_vector(angular) * self._hz
+        if self._turned:
+            linear, angular = self._own(linear), self._own(angular)
+        return {"linear": dict(zip("xyz", linear.tolist())), "angular": dict(zip("xyz", angular.tolist()))}
+
+    def _own(self, vector: np.ndarray) -> np.ndarray:
+        """Of the world -> along the axes of a robot that is turned by the pose's rz."""
+        with self._lock:
+            rz = self._state.get(self.envelope.limits.pose[5], 0.0)  # before the first state only a hold is sent
+        x, y, z = vector
+        return np.array([np.cos(rz) * x + np.sin(rz) * y, np.cos(rz) * y - np.sin(rz) * x, z])
 
     def _observation(self) -> Any:
         with self._lock:
@@ -141,6 +162,7 @@ def main() -> None:
     parser.add_argument("--token", default="")
     parser.add_argument("--limits", required=True, help="JSON file with the robot's limits and its hold action")
     parser.add_argument("--prompt", required=True)
+    parser.add_argument("--axes", choices=("body", "world"), default="body", help="that the twists are along")
     options = parser.parse_args()
     rclpy.init()
     node = rclpy.create_node("volition_bridge")
@@ -154,7 +176,7 @@ def main() -> None:
         publisher.publish(message)
 
     with Client(options.url, token=options.token, patience=1.0) as client:
-        bridge = Bridge(client, client.metadata, load_limits(options.limits), publish, options.prompt)
+        bridge = Bridge(client, client.metadata, load_limits(options.limits), publish, options.prompt, options.axes)
         for camera in client.metadata["cameras"]:
             node.create_subscription(Image, f"/cameras/{camera}", lambda m, name=camera: bridge.on_image(name, m), 1)
         node.create_subscription(JointState, "/state", bridge.on_state, 1)

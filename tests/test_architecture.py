@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"records", "contract", "geometry"},
     "envs": {"records", "contract", "names", "geometry"},
     "evaluation": {"records", "contract"},
-    "serving": {"records", "contract", "evaluation.batching"},
+    "serving": {"records", "contract", "robots.meaning", "evaluation.batching"},
     "backbones": {"records", "types"},
     "heads": {"records", "contract", "types", "backbones"},
     "auxiliary": {

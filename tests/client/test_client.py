@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
+from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection, serve
 
 from volition_client import Client
@@ -49,6 +53,53 @@ def test_a_server_that_never_answers_is_given_up_after_the_patience() -> None:
         with pytest.raises(ConnectionLostError, match=r"must answer within 0\.5 s and did not"):
             client.infer({})
         assert time.monotonic() - began < 10
+
+
+@contextmanager
+def greeting_and_no_more() -> Iterator[str]:
+    """A server that is gone from the network once it has greeted: what it is sent stays in the buffers between."""
+    kept: list[socket.socket] = []
+
+    def greet() -> None:
+        with contextlib.suppress(OSError):  # closed: the test has ended
+            while True:
+                connection, _ = listening.accept()
+                kept.append(connection)
+                protocol = ServerProtocol()
+                protocol.receive_data(connection.recv(65536))
+                [request] = protocol.events_received()
+                protocol.send_response(protocol.accept(request))  # type: ignore[arg-type]
+                protocol.send_binary(pack({"session": "one"}))
+                connection.sendall(b"".join(protocol.data_to_send()))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=greet)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+
+
+def test_a_network_that_is_cut_in_the_middle_of_a_message_is_given_up_after_the_patience() -> None:
+    raised: list[BaseException] = []
+    with greeting_and_no_more() as url:
+        client = Client(url, patience=0.6, request_seconds=0.2)
+
+        def ask() -> None:
+            try:
+                client.infer({"observation/static": np.zeros((2000, 2000, 3), np.uint8)})
+            except ConnectionLostError as error:
+                raised.append(error)
+
+        asking = threading.Thread(target=ask, daemon=True)  # it would wait for ever
+        asking.start()
+        asking.join(20)
+        assert [type(error) for error in raised] == [ConnectionLostError]
+        assert client.reconnects >= 1, "another connection might have been a better one"
 
 
 def test_after_an_interruption_the_next_answer_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from volition import geometry
 from volition_client import ActionLayout, Envelope, Hold, SafetyLimits, load_limits
 from volition_client.motion import turn_of
-from volition_client.safety import frame_of
 
 HZ = 20.0
 NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
@@ -231,8 +230,6 @@ def test_axes_that_nobody_told_bound_no_workspace() -> None:
     assert Envelope(tool, SafetyLimits(hold, speed=0.1), control_hz=HZ).guard(np.array([1.0, 0.0])).interventions
     with pytest.raises(ValueError, match="leave low and high out"):
         Envelope(tool, SafetyLimits(hold, low=(0, None, None, None, None, None)), control_hz=HZ)
-    frames = [frame_of(*asked) for asked in (("world", "xyz"), ("base", ["x", "rz"]), ("base", "xyz"), ("tcp", "x"))]
-    assert frames == ["world", "body", "other", "other"]
 
 
 def test_limits_come_from_the_robots_own_file_and_the_hold_has_no_default(tmp_path: Path) -> None:

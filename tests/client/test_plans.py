@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,3 +78,19 @@ def test_positions_with_angles_need_a_pose_with_angles() -> None:
     layout = ActionLayout(("x", "rz"), (1.0, 1.0), kind="position")
     with pytest.raises(ValueError, match="must have rx ry rz"):
         envelope(layout, turn_speed=1.0).guard(np.zeros(2), pose=(0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("names", "limits", "idle"),
+    [
+        (("joint_1", "joint_2"), {"speed": 0.1}, "speed"),
+        (("x", "rz"), {"gripper_speed": 1.0}, "gripper_speed"),
+        (("x", "y"), {"turn_speed": 1.0, "turn_acceleration": 1.0}, "turn_speed, turn_acceleration"),
+        (("rz",), {"low": (0.0, *[None] * 5)}, "low"),
+        (("x",), {"high": (*[None] * 5, 1.0)}, "high"),
+    ],
+)
+def test_a_limit_that_limits_nothing_is_refused(names: tuple[str, ...], limits: dict[str, Any], idle: str) -> None:
+    """Whoever states it believes that the robot is limited."""
+    with pytest.raises(ValueError, match=f"^{idle} must limit something, and these actions are of {', '.join(names)}:"):
+        envelope(ActionLayout(names, (1.0,) * len(names)), **limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -81,3 +82,44 @@ def test_a_hold_that_keeps_what_was_sent_waits_for_something_to_keep() -> None:
     with Watchdog(envelope(hold=Hold((0,) * 7), watchdog_seconds=0.01), unstarted.append, control_hz=200):
         time.sleep(0.1)
     assert unstarted, "a hold without a gap is sent from the start"
+
+
+def test_a_guard_that_only_raises_steers_nobody() -> None:
+    """The pose's topic is silent, and the loop goes on: the robot still does what it was told last."""
+    now = [0.0]
+    limits = SafetyLimits(Hold((0.0, 0.0)), watchdog_seconds=0.1, low=(-1.0, *[None] * 5))
+    limited = Envelope(BASE, limits, control_hz=HZ, clock=lambda: now[0])
+    sent: list[list[float]] = []
+    watchdog = Watchdog(limited, lambda action: sent.append(action.tolist()), HZ, clock=lambda: now[0])
+    limited.guard(np.array([0.3, 0.0]), pose=(0.0,) * 6)
+    for _ in range(3):
+        now[0] += 0.08
+        with pytest.raises(ValueError, match="needs the measured pose"):
+            limited.guard(np.array([0.3, 0.0]))
+        with pytest.raises(ValueError, match="needs the measured pose"):
+            limited.guard_trajectory(np.array([[0.3, 0.0]]))
+    assert watchdog.check()
+    assert sent == [[0.0, 0.0]]
+
+
+def test_a_robot_that_does_not_return_does_not_keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volition_client.watchdog.LONGEST_SEND", 0.1)
+    limited, released = envelope(watchdog_seconds=60), threading.Event()
+    limited.guard(arm(gripper=1))
+    left: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            with Watchdog(limited, lambda action: released.wait(20), control_hz=200) as watchdog:
+                raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            assert isinstance(watchdog.failure, TimeoutError)
+            left.append(error)
+
+    leaving = threading.Thread(target=loop, daemon=True)
+    leaving.start()
+    leaving.join(10)
+    try:
+        assert left
+    finally:
+        released.set()

@@ -61,9 +61,16 @@ def test_a_token_that_is_no_action_is_refused(stranger: int) -> None:
     ("space", "match"),
     [
         (ActionSpace(dimensions=(Dimension(name="joint_1", unit="rad"),)), "this space has"),
-        (ActionSpace(dimensions=(Dimension(name="x", unit="m"), Dimension(name="x", unit="m"))), "each once"),
-        (ActionSpace(dimensions=(Dimension(name="x", unit="mm"),)), "'m' or a number of them, is 'mm'"),
-        (ActionSpace(dimensions=(Dimension(name="x", unit="m"),), rotation="quaternion"), "euler_xyz"),
+        (ActionSpace(dimensions=(Dimension(name="x", unit="m"), Dimension(name="x", unit="m"))), "there once"),
+        (
+            ActionSpace(dimensions=(Dimension(name="x", unit="mm"),)),
+            "'m' or a number of them, or 'm/s' for a velocity; is 'mm'",
+        ),
+        (ActionSpace(dimensions=(Dimension(name="rx", unit="rad"),), rotation="quaternion"), "euler_xyz"),
+        (
+            ActionSpace(dimensions=(Dimension(name="x", unit="m"),), relative=False),
+            "what is missing would be told to be",
+        ),
     ],
 )
 def test_a_space_that_no_robot_action_can_express_is_refused(space: ActionSpace, match: str) -> None:
@@ -84,6 +91,7 @@ def test_a_prediction_of_another_shape_is_refused(shape: tuple[int, ...]) -> Non
         {"gripper": math.inf},
         {"confidence": 1.5},
         {"prediction_horizon": 0},
+        {"kind": "position", "frame": "body"},
     ],
 )
 def test_an_action_that_means_nothing_cannot_be_made(wrong: dict) -> None:
@@ -143,3 +151,13 @@ def test_lengths_turns_grippers_and_confidence_are_limited_too() -> None:
     assert limits.violations(RoboAction(**STILL, confidence=0.6)) == []
     with pytest.raises(ValueError, match="low not above high"):
         ActionLimits(low=(1.0,) * 6, high=(0.0,) * 6)
+
+
+def test_limits_are_of_one_kind() -> None:
+    velocities = ActionSpace(dimensions=(Dimension(name="linear_x", unit="m/s"),))
+    limits = ActionLimits.of(velocities, angle=0.2)
+    fast = RoboAction(translation=(1.5, 0.0, 0.0), rotation=(0.0,) * 3, kind="velocity")
+    assert limits.violations(fast) == ["x must be in -1..1 m/s, is 1.5"]
+    assert limits.violations(RoboAction(**STILL)) == ["kind must be 'velocity', is 'step'"]
+    with pytest.raises(ValueError, match="positions are limited by low and high"):
+        ActionLimits(low=(-1.0,) * 6, high=(1.0,) * 6, distance=0.5, kind="position")

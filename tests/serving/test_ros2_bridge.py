@@ -13,6 +13,7 @@ import pytest
 
 from tests.serving.robots import BASE, HEIGHT, WIDTH, Recalling, served
 from tests.source_tree import ROOT
+from volition.robots import RoboAction
 from volition.serving.config import ServeConfig
 from volition.serving.server import background
 from volition_client import Client, Hold, SafetyLimits
@@ -117,6 +118,51 @@ def test_positions_are_not_sent_as_velocities(example: Any, client: Client) -> N
     layout = {**client.metadata["layout"], "kind": "position", "frame": "world"}
     with pytest.raises(ValueError, match="positions, and a twist is a velocity"):
         example.Bridge(client, {**client.metadata, "layout": layout}, SafetyLimits(Hold((0.0, 0.0))), print, "go")
+
+
+POSE = ("x", "y", "z", "rx", "ry", "rz")
+
+
+def metadata(names: tuple[str, ...], **layout: Any) -> dict[str, Any]:
+    """Of a policy without cameras."""
+    about = {"cameras": {}, "state": list(POSE), "control_hz": 10.0, "replan_steps": 1}
+    return {**about, "layout": {"names": list(names), "units": [1.0] * len(names), "frame": "world", **layout}}
+
+
+class Eastward:
+    def infer(self, observation: Any) -> dict[str, Any]:
+        return {"actions": np.array([[0.3, 0.0, 0.1]], np.float32)}
+
+
+def test_a_base_that_is_told_where_in_the_world_to_go_goes_there(example: Any) -> None:
+    """It looks along the world's y, so the world's x is to its right."""
+    sent: list[Any] = []
+    about = metadata(("x", "y", "rz"), kind="velocity")
+    bridge = example.Bridge(Eastward(), about, SafetyLimits(Hold((0.0,) * 3), pose=POSE), sent.append, "go")
+    bridge.send(np.zeros(3))
+    bridge.on_state(JointState(list(POSE), [0, 0, 0, 0, 0, np.pi / 2]))
+    bridge.step()
+    assert sent[0]["linear"] == {"x": 0.0, "y": 0.0, "z": 0.0}, "a watchdog may hold before anything is known"
+    assert sent[1]["linear"] == pytest.approx({"x": 0.0, "y": -0.3, "z": 0.0})
+    assert sent[1]["angular"] == pytest.approx({"x": 0.0, "y": 0.0, "z": 0.1})
+
+
+def test_axes_that_the_twist_cannot_be_said_along_are_refused(example: Any) -> None:
+    limits = SafetyLimits(Hold((0.0,) * 3), pose=POSE[:3])
+    with pytest.raises(ValueError, match="must name x y z rx ry rz of the state"):
+        example.Bridge(Eastward(), metadata(("x", "y", "rz"), kind="velocity"), limits, print, "go")
+    own = metadata(("x", "y", "rz"), kind="velocity", frame="body")
+    with pytest.raises(ValueError, match="use --axes body"):
+        example.Bridge(Eastward(), own, limits, print, "go", "world")
+
+
+def test_a_turn_about_three_axes_is_published_as_the_velocity_about_its_one(example: Any) -> None:
+    names = (*POSE, "gripper")
+    bridge = example.Bridge(None, metadata(names, kind="step"), SafetyLimits(Hold((0.0,) * 7)), print, "go", "world")
+    step = RoboAction(translation=(0.01, 0.0, -0.02), rotation=(0.3, 0.3, 0.3))
+    twist, expected = bridge.twist(np.array([*step.to_array(), 1.0])), step.to_twist(10.0)
+    for part in ("linear", "angular"):
+        assert twist[part] == pytest.approx(expected[part])
 
 
 def test_half_a_state_is_waited_for(example: Any, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""One control step in physical units, and how a policy's numbers or tokens become it.
+"""What to do in one control step in physical units, and how a policy's numbers or tokens become it.
 
     chunk float[H, A] or token ids int[H, A] --ActionParser(space)--> RoboAction, ... --ActionLimits--> what is wrong
 
@@ -11,26 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from volition import geometry
 from volition.action_tokens import ActionTokenizer
-from volition.contract import ActionSpace, Dimension
+from volition.contract import ActionSpace
+from volition.robots.meaning import PARTS, UNITS, Frame, Kind, Meaning, meaning_of
 
-PARTS = ("x", "y", "z", "rx", "ry", "rz")
 TOLERANCE = 1e-9  # of a float64 that went through a unit and back
-UNITS = dict.fromkeys(PARTS[:3], "m") | dict.fromkeys(PARTS[3:], "rad")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoboAction:
     """What to do in one control period.
 
+    kind                "step": a displacement; "velocity": in m/s and rad/s, held for the period; "position": where to
+                        be at its end. `motion.convert` makes one of the other.
+    frame               "world": along the axes of the robot's pose; "body": along the robot's own, as a mobile base
+                        that is turned by the pose's rz; "other": along axes that nobody told. Positions: "world".
     confidence          in [0, 1], how sure the policy is of this action by its own account, or None where it gives
                         none, as a single regressed prediction does. Of tokens it is the geometric mean of their
                         probabilities; of several predictions of the same step it is their `agreement`.
@@ -38,13 +40,20 @@ class RoboAction:
                         may go on if nothing newer arrives. The first action of a chunk of ten has 10, the last 1.
     """
 
-    translation: tuple[float, float, float]  # metres, x y z
-    rotation: tuple[float, float, float]  # radians, Euler angles about x, y, z ("XYZ" of `geometry`)
+    translation: tuple[float, float, float]  # x y z in metres, or m/s
+    # Radians, Euler angles about x, y, z ("XYZ" of `geometry`); of a velocity rad/s, the axis times the speed about it.
+    rotation: tuple[float, float, float]
     gripper: float | None = None  # +1 open, -1 closed; None for a robot without
     confidence: float | None = None
     prediction_horizon: int = 1
+    kind: Kind = "step"
+    frame: Frame = "world"
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind) or self.frame not in get_args(Frame):
+            raise ValueError(f"kind must be one of {get_args(Kind)} and frame of {get_args(Frame)}; got {self}")
+        if self.kind == "position" and self.frame != "world":
+            raise ValueError(f"the frame of a position must be 'world', is {self.frame!r}")
         if not all(map(math.isfinite, (*self.translation, *self.rotation, self.gripper or 0.0))):
             raise ValueError(f"an action must be finite, got {self}")
         if self.confidence is not None and not 0 <= self.confidence <= 1:
@@ -53,14 +62,21 @@ class RoboAction:
             raise ValueError(f"prediction_horizon must be at least 1, this step itself; got {self.prediction_horizon}")
 
     def to_array(self) -> np.ndarray:
-        """float64[6]: x, y, z in metres and the three angles in radians."""
+        """float64[6]: `translation` and `rotation`."""
         return np.array([*self.translation, *self.rotation])
 
     def to_twist(self, control_hz: float) -> dict[str, dict[str, float]]:
-        """Velocities that make this step in one period: linear in m/s, angular in rad/s about the turn's one axis."""
-        turn = geometry.matrix_to_axis_angle(geometry.euler_to_matrix(np.array(self.rotation)))
-        parts = {"linear": np.array(self.translation), "angular": turn}
-        return {name: dict(zip("xyz", (part * control_hz).tolist())) for name, part in parts.items()}
+        """Velocities that make this in one period: linear in m/s, angular in rad/s about the turn's one axis.
+
+        Along the axes of `frame`. ValueError for a position: where the robot stands decides, ask `motion.convert`.
+        """
+        if self.kind == "position":
+            raise ValueError("a position is no velocity: motion.convert([action], 'velocity', ...) knows the pose")
+        linear, angular = np.array(self.translation), np.array(self.rotation)
+        if self.kind == "step":
+            turn = geometry.matrix_to_axis_angle(geometry.euler_to_matrix(angular))
+            linear, angular = linear * control_hz, turn * control_hz
+        return {name: dict(zip("xyz", part.tolist())) for name, part in (("linear", linear), ("angular", angular))}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; `RoboAction(**d)` is the way back."""
@@ -92,27 +108,29 @@ def agreement(predictions: np.ndarray, space: ActionSpace) -> float:
 class ActionParser:
     """Reads what a policy with this action space says. The gripper's `high` is open, as everywhere in the package.
 
-    Dimensions are found by name: x, y, z in metres, rx, ry, rz in radians (each in multiples of its unit), gripper.
-    What a space lacks is 0, so that a mobile base of x and rz is read as well.
+    Dimensions are found by name and unit, as `meaning` says: steps, velocities or positions of x, y, z, rx, ry, rz, and
+    gripper. What a space lacks is 0, so that a mobile base of x and rz is read as well; positions must be whole, or x,
+    y and rz of a base on its plane.
     """
 
     space: ActionSpace
 
     def __post_init__(self) -> None:
-        names = [d.name for d in self.space.dimensions]
-        unknown = sorted(set(names) - {*PARTS, "gripper"})
-        if unknown or len(set(names)) < len(names):
+        names = set(self.meaning.names)
+        if names - {*PARTS, "gripper"}:
             raise ValueError(
-                f"a RoboAction has the dimensions {', '.join(PARTS)} and gripper, each once; this space has {names}. "
-                "Send its numbers to the robot as they are"
+                f"a RoboAction has the dimensions {', '.join(PARTS)} and gripper; this space has "
+                f"{list(self.meaning.names)}. Send its numbers to the robot as they are"
             )
-        if self.space.rotation != "euler_xyz":
-            raise ValueError(f"rotation must be 'euler_xyz', is {self.space.rotation!r}; convert it with `geometry`")
-        unit_sizes(self.space)
+        if self.meaning.kind == "position" and names - {"gripper"} not in (set(PARTS), {"x", "y", "rz"}):
+            raise ValueError(
+                f"positions must be of {', '.join(PARTS)}, or of x, y and rz for a base: what is missing would be told "
+                f"to be 0. This space has {list(self.meaning.names)}; send its numbers to the robot as they are"
+            )
 
     @cached_property
-    def _factors(self) -> dict[str, float]:
-        return unit_sizes(self.space)
+    def meaning(self) -> Meaning:
+        return meaning_of(self.space)
 
     def continuous(self, chunk: np.ndarray, confidence: float | None = None) -> list[RoboAction]:
         """float[A], [H, A] or [1, T, H, A] in the space's units; of several frames T the newest is read."""
@@ -155,8 +173,8 @@ class ActionParser:
         return array
 
     def _action(self, step: np.ndarray, confidence: float | None, horizon: int) -> RoboAction:
-        values = dict(zip((d.name for d in self.space.dimensions), step.tolist()))
-        x, y, z, rx, ry, rz = (values.get(name, 0.0) * self._factors.get(name, 1.0) for name in PARTS)
+        values, sizes = dict(zip(self.meaning.names, step.tolist())), self.meaning.sizes
+        x, y, z, rx, ry, rz = (values.get(name, 0.0) * sizes.get(name, 1.0) for name in PARTS)
         grippers = [
             signed_gripper(values[d.name], open_at=d.high, closed_at=d.low)
             for d in self.space.dimensions
@@ -168,69 +186,67 @@ class ActionParser:
             gripper=grippers[0] if grippers else None,
             confidence=confidence,
             prediction_horizon=horizon,
+            kind=self.meaning.kind,
+            frame=self.meaning.frame,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionLimits:
-    """What a robot may be told in one control step."""
+    """What a robot may be told in one control step, in actions of one kind."""
 
-    low: tuple[float, ...]  # x, y, z in metres, rx, ry, rz in radians
+    low: tuple[float, ...]  # x, y, z in metres, rx, ry, rz in radians; a second, of velocities
     high: tuple[float, ...]
-    distance: float = math.inf  # metres, the length of the translation
-    angle: float = math.inf  # radians, of the whole rotation
+    distance: float = math.inf  # the length of the translation; not of positions
+    angle: float = math.inf  # of the whole rotation; not of positions
     confidence: float = 0.0  # the least; above 0, an action without one is refused
+    kind: Kind = "step"
 
     def __post_init__(self) -> None:
         if not len(self.low) == len(self.high) == len(PARTS) or any(a > b for a, b in zip(self.low, self.high)):
             raise ValueError(f"low and high must be 6 numbers each, low not above high; got {self.low}, {self.high}")
+        if self.kind == "position" and min(self.distance, self.angle) < math.inf:
+            raise ValueError("distance and angle are of steps and velocities; positions are limited by low and high")
 
     @classmethod
     def of(
         cls, space: ActionSpace, *, distance: float = math.inf, angle: float = math.inf, confidence: float = 0.0
     ) -> ActionLimits:
         """The ranges that the space declares; a dimension that it lacks must be 0."""
-        factors = unit_sizes(space)
+        meaning = meaning_of(space)
         ranges = {
-            d.name: (d.low * factors[d.name], d.high * factors[d.name]) for d in space.dimensions if d.name in UNITS
+            name: (d.low * unit, d.high * unit) for name, unit, d in zip(meaning.names, meaning.units, space.dimensions)
         }
         low, high = zip(*(ranges.get(name, (0.0, 0.0)) for name in PARTS))
-        return cls(low=low, high=high, distance=distance, angle=angle, confidence=confidence)
+        return cls(low=low, high=high, distance=distance, angle=angle, confidence=confidence, kind=meaning.kind)
 
     def violations(self, action: RoboAction) -> list[str]:
         """Everything that is wrong with it, one line each; empty where nothing is."""
-        values = action.to_array()
+        if action.kind != self.kind:
+            return [f"kind must be {self.kind!r}, is {action.kind!r}"]
+        values, per = action.to_array(), "/s" if self.kind == "velocity" else ""
         found = [
-            f"{name} must be in {low:g}..{high:g} {UNITS[name]}, is {value:g}"
+            f"{name} must be in {low:g}..{high:g} {UNITS[name]}{per}, is {value:g}"
             for name, value, low, high in zip(PARTS, values, self.low, self.high)
             if not low - TOLERANCE <= value <= high + TOLERANCE
         ]
-        matrix = geometry.euler_to_matrix(values[3:])
+        turn = values[3:]
+        if self.kind != "velocity":
+            turn = geometry.matrix_to_axis_angle(geometry.euler_to_matrix(turn))
         sizes = (
             ("distance", float(np.linalg.norm(values[:3])), self.distance, "m"),
-            ("angle", float(np.linalg.norm(geometry.matrix_to_axis_angle(matrix))), self.angle, "rad"),
+            ("angle", float(np.linalg.norm(turn)), self.angle, "rad"),
         )
         found += [
-            f"{what} must be at most {most:g} {unit}, is {size:g}" for what, size, most, unit in sizes if size > most
+            f"{what} must be at most {most:g} {unit}{per}, is {size:g}"
+            for what, size, most, unit in sizes
+            if size > most
         ]
         if action.gripper is not None and abs(action.gripper) > 1 + TOLERANCE:
             found.append(f"gripper must be in -1 (closed)..+1 (open), is {action.gripper:g}")
         if (0.0 if action.confidence is None else action.confidence) < self.confidence:
             found.append(f"confidence must be at least {self.confidence:g}, is {action.confidence}")
         return found
-
-
-def unit_sizes(space: ActionSpace) -> dict[str, float]:
-    """Name -> metres or radians that one unit of it is; '0.02 m' is 0.02, 'm' is 1."""
-    return dict(_factor(d) for d in space.dimensions if d.name in UNITS)
-
-
-def _factor(dimension: Dimension) -> tuple[str, float]:
-    unit = UNITS[dimension.name]
-    found = re.fullmatch(rf"(?:(\d[\d.e+-]*) )?{unit}", dimension.unit)
-    if not found:
-        raise ValueError(f"the unit of {dimension.name!r} must be '{unit}' or a number of them, is {dimension.unit!r}")
-    return dimension.name, float(found[1] or 1)
 
 
 def _geometric_mean(probabilities: np.ndarray) -> float:

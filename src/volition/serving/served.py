@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from volition.contract import Dimension, RobotSpec
+from volition.contract import RobotSpec
 from volition.records import Actor, Inpainter
-from volition_client.safety import POSE, TURNS, frame_of
-
-# Dimensions of mobile bases, by the names of their velocities.
-_ALIASES = {"linear_x": "x", "linear_y": "y", "linear_z": "z", "angular_z": "rz"}
-_UNIT = re.compile(r"(?:(?P<size>\d[\d.e+-]*) )?(?P<what>m|rad)(?P<per>/s)?")
+from volition.robots.meaning import meaning_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,38 +53,17 @@ def describe(served: Served) -> dict[str, Any]:
 
 
 def layout(robot: RobotSpec) -> dict[str, Any] | None:
-    """How the actions move the robot, for a safety envelope; None where their units do not say so.
-
-    Position and velocity dimensions must not be mixed; what is no part of a pose stays a number.
-    """
+    """How the actions move the robot, for an `ActionLayout`; None where the contract does not say."""
     space = robot.action_space
-    units, kinds = [], set()
-    for dimension in space.dimensions:
-        name = _ALIASES.get(dimension.name, dimension.name)
-        if name not in POSE:
-            units.append(1.0)
-            continue
-        found = _unit(dimension)
-        if found is None:
-            return None
-        units.append(found[0])
-        kinds.add("velocity" if found[1] else "step" if space.relative else "position")
-    names = [_ALIASES.get(d.name, d.name) for d in space.dimensions]
-    turns = set(names) & set(TURNS)
-    plain = space.rotation == "euler_xyz" or not turns or (space.rotation == "yaw" and turns == {"rz"})
-    if len(kinds) > 1 or not plain:
+    try:
+        meaning = meaning_of(space)
+    except ValueError:
         return None
     return {
-        "names": names,
-        "units": units,
+        "names": list(meaning.names),
+        "units": list(meaning.units),
         "low": [d.low for d in space.dimensions],
         "high": [d.high for d in space.dimensions],
-        "kind": kinds.pop() if kinds else "step",
-        "frame": frame_of(space.frame, names),
+        "kind": meaning.kind,
+        "frame": meaning.frame,
     }
-
-
-def _unit(dimension: Dimension) -> tuple[float, bool] | None:
-    """(metres or radians that 1.0 is, whether a second), or None."""
-    found = _UNIT.fullmatch(dimension.unit)
-    return (float(found["size"] or 1), bool(found["per"])) if found else None

@@ -69,21 +69,20 @@ class ChunkBroker:
         if not 0 <= least_confidence <= 1:
             raise ValueError(f"least_confidence must be in 0..1, got {least_confidence}")
         self._policy, self._replan_steps, self._least = policy, replan_steps, least_confidence
-        self._chunk: np.ndarray | None = None
-        self._next, self._end = 0, 0
+        self._chunk = np.empty((0, 0))
+        self._next, self._end = 0, 0  # of the newest answer: actions carried out, and how many may be
         self.observed_at: float | None = None  # when the observation behind the last action was made, if it said
         self.answer: dict[str, Any] = {}  # the newest, with its confidence and the like
         self.early = 0  # times that it asked sooner
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
-        if self._chunk is None or self._next >= self._end:
-            if self._chunk is not None:
+        if self._next >= self._end:
+            if self.answer:
                 tell(self._policy, self._next)
             self.answer = self._policy.infer(observation)
-            self._chunk, self._next = chunk_of(self.answer), 0
+            self._next = self._end = 0  # nothing of this answer is carried out, and nothing of one that is refused
+            self._chunk = self._checked(chunk_of(self.answer))
             self.observed_at = time_of(observation)
-            if len(self._chunk) < self._replan_steps:
-                raise ValueError(f"replan_steps={self._replan_steps} exceeds the {len(self._chunk)} actions of a chunk")
             self._end = self._sure_steps()
         action = self._chunk[self._next]
         self._next += 1
@@ -91,7 +90,12 @@ class ChunkBroker:
 
     def reset(self) -> None:
         self._policy.reset()
-        self._chunk = None
+        self.answer, self._next, self._end = {}, 0, 0
+
+    def _checked(self, chunk: np.ndarray) -> np.ndarray:
+        if len(chunk) < self._replan_steps:
+            raise ValueError(f"replan_steps={self._replan_steps} exceeds the {len(chunk)} actions of a chunk")
+        return chunk
 
     def _sure_steps(self) -> int:
         confidence = self.answer.get("confidence")

@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import socket
 import ssl
+import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterator, Mapping
 from urllib.parse import quote
 
 import numpy as np
@@ -47,7 +49,8 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`url`: ws://host:port or wss://. `patience`: seconds that connecting, or a request with all that it takes,
-        may last before ConnectionLostError. `request_seconds`: a connection that is silent for longer is given up."""
+        may last before ConnectionLostError. `request_seconds`: a connection is given up over which a message does not
+        leave, or no answer comes, for longer."""
         self._url, self._token, self._patience, self._request_seconds = url, token, patience, request_seconds
         self._context, self._limits, self._clock = context, limits, clock
         self._connection: ClientConnection | None = None
@@ -135,9 +138,13 @@ class Client:
 
     def _ask(self, data: bytes, deadline: float) -> dict[str, Any]:
         assert self._connection is not None
-        self._connection.send(data)
-        left = max(0.1, deadline - self._clock())
-        return self._read(self._connection.recv(timeout=min(self._request_seconds, left)))
+        with _cut_after(self._seconds(deadline), self._connection):
+            self._connection.send(data)
+        return self._read(self._connection.recv(timeout=self._seconds(deadline)))
+
+    def _seconds(self, deadline: float) -> float:
+        """How long one thing may take before the deadline."""
+        return max(0.1, min(self._request_seconds, deadline - self._clock()))
 
     def _read(self, answer: Any) -> dict[str, Any]:
         if isinstance(answer, str):
@@ -154,7 +161,7 @@ class Client:
         pause = FIRST_PAUSE
         while self._connection is None:
             try:
-                self._connect(max(0.1, min(self._request_seconds, deadline - self._clock())))
+                self._connect(self._seconds(deadline))
             except (OSError, websockets.exceptions.WebSocketException, ServerError) as raised:  # noqa: PERF203
                 self._drop()
                 error = _refusal(raised)
@@ -196,6 +203,23 @@ class Client:
     def _drop(self) -> None:
         self._connection = None
         self._open.close()
+
+
+@contextlib.contextmanager
+def _cut_after(seconds: float, connection: ClientConnection) -> Iterator[None]:
+    """Ends a `send` from outside: to a peer that stopped reading it waits without end, and knows no timeout."""
+
+    def cut() -> None:
+        with contextlib.suppress(OSError):  # closed already
+            connection.socket.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _refusal(error: Exception) -> Exception:

@@ -18,8 +18,9 @@ from typing import Callable, Sequence
 import numpy as np
 
 from volition_client.axes import Axes
+from volition_client.fit import needs_angles, require_fit
 from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, short_way, shorten, slow, turn_of
-from volition_client.safety import GRIPPER, POSE, TURNS, ActionLayout, SafetyLimits
+from volition_client.safety import GRIPPER, POSE, ActionLayout, SafetyLimits
 
 logger = logging.getLogger(__name__)
 
@@ -52,29 +53,10 @@ class Envelope:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock`: seconds that never go back; a wall clock would let a jump of it through as silence."""
-        if len(limits.hold.action) != len(layout.names):
-            raise ValueError(
-                f"the hold action must have {len(layout.names)} numbers ({', '.join(layout.names)}), "
-                f"got {len(limits.hold.action)}"
-            )
         if not control_hz > 0:
             raise ValueError(f"control_hz must be above 0, got {control_hz}")
-        if layout.frame != "world" and layout.kind == "position":
-            raise ValueError(f"positions are of the world; frame={layout.frame!r} needs kind 'step' or 'velocity'")
-        if layout.frame == "other" and limits.bounds_pose:
-            raise ValueError(
-                "a workspace can be bounded where actions move along the axes of the pose, or a base along its own, "
-                "and these move along others: leave low and high out, or state the layout yourself"
-            )
-        self._needs_angles = (
-            any(x is not None for x in (*limits.low[3:], *limits.high[3:]))
-            or (layout.frame == "body" and limits.bounds_pose)  # which way its own axes lie is in rz
-            or (layout.kind == "position" and bool(set(layout.names) & set(TURNS)))
-        )
-        if self._needs_angles and len(limits.pose) == 3:
-            raise ValueError(
-                "the limits' pose must name rx ry rz too: angles are bounded or told, or a bounded base turns with them"
-            )
+        require_fit(layout, limits)
+        self._needs_angles = needs_angles(layout, limits)
         self.layout, self.limits, self._hz, self._clock = layout, limits, control_hz, clock
         self._axes = Axes(layout, control_hz)
         self._lock = threading.RLock()
@@ -82,7 +64,7 @@ class Envelope:
         self._planned: tuple[Motion | None, ...] = ()
         self._sent: np.ndarray | None = None  # the last action, also after `reset`
         self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
-        self.fed_at = clock()
+        self.fed_at = clock()  # when it last let something through; a call that raises steers nobody
 
     def guard(
         self, action: np.ndarray, pose: Sequence[float] | None = None, observed_at: float | None = None
@@ -94,12 +76,12 @@ class Envelope:
         """
         with self._lock:
             now = self._clock()
-            self.fed_at = now
             age = 0.0 if observed_at is None else now - observed_at
             measured = self._pose(pose)
             guarded, self._last = self._step(np.asarray(action, np.float64), measured, age, self._last)
             self._planned = ()
             self._note(guarded.interventions)
+            self.fed_at = now
             return guarded
 
     def guard_trajectory(
@@ -115,7 +97,6 @@ class Envelope:
         """
         with self._lock:
             now = self._clock()
-            self.fed_at = now
             age = 0.0 if observed_at is None else now - observed_at
             measured, motion = self._pose(pose), self._last
             found: list[Intervention] = []
@@ -131,6 +112,7 @@ class Envelope:
             self._planned = tuple(planned)
             self._last = planned[-1 if executed is None else min(executed, len(actions))]
             self._note(found)
+            self.fed_at = now
             return safe, tuple(found)
 
     def executed(self, count: int) -> None:

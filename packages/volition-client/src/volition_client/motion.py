@@ -59,8 +59,16 @@ def short_way(way: np.ndarray) -> np.ndarray:
 
 def turn_of(euler: np.ndarray) -> float:
     """The angle, in radians, of the rotation whose Euler angles about x, y, z (intrinsic) are these."""
+    return float(np.linalg.norm(turn_vector(euler)))
+
+
+def turn_vector(euler: np.ndarray) -> np.ndarray:
+    """float64[3]: axis times angle, the short way round, of the rotation whose Euler angles are these."""
     (a, b, c), (p, q, r) = np.cos(np.asarray(euler) / 2), np.sin(np.asarray(euler) / 2)
     # scalar and vector part of the product of the three quaternions
     scalar = a * b * c - p * q * r
     vector = np.array([p * b * c + a * q * r, a * q * c - p * b * r, a * b * r + p * q * c])
-    return 2 * float(np.arctan2(np.linalg.norm(vector), abs(scalar)))
+    sine = float(np.linalg.norm(vector))
+    if sine == 0:
+        return np.zeros(3)
+    return vector * (np.copysign(2 * np.arctan2(sine, abs(scalar)), scalar) / sine)

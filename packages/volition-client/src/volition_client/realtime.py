@@ -47,8 +47,8 @@ class RealtimeChunks:
         self._policy, self._replan_steps, self._fade, self._binary = policy, replan_steps, fade, list(binary)
         self._step = 0
         self._plan: dict[int, np.ndarray] = {}  # step -> action
-        self._asked_at: int | None = None
-        self._last_request = 0
+        self._asked_at = 0  # the step of the newest request
+        self._delivered = 0  # actions since the newest request that was answered
         self._worker: _Request | None = None
         self.delays: deque[int] = deque(maxlen=100)  # steps that passed while the policy thought
         self.answer: dict[str, Any] = {}
@@ -60,11 +60,11 @@ class RealtimeChunks:
         Raises what `infer` raised, in the step after, and OutOfActionsError.
         """
         self._take()
-        if self._worker is None and (not self._plan or self._step - self._last_request >= self._replan_steps):
-            if self._step:
-                self._tell(self._step - self._last_request)
-            self._last_request, self._asked_at = self._step, self._step
-            self._worker = _Request(self._policy.infer, dict(observation))
+        if self._worker is None and (not self._plan or self._step - self._asked_at >= self._replan_steps):
+            if self.answer:
+                self._tell(self._delivered)
+            self._asked_at = self._step
+            self._worker = _Request(self._policy.infer, dict(observation), self._delivered)
             if self._step == 0:
                 self._worker.wait()
                 self._take()
@@ -74,6 +74,7 @@ class RealtimeChunks:
             )
         action = self._plan.pop(self._step)
         self._step += 1
+        self._delivered += 1
         return action
 
     def skip(self) -> None:
@@ -88,7 +89,8 @@ class RealtimeChunks:
             self._worker = None
         self._policy.reset()
         self._plan.clear()
-        self._step, self._last_request, self._asked_at = 0, 0, None
+        self.answer = {}
+        self._step = self._asked_at = self._delivered = 0
 
     def _tell(self, executed: int) -> None:
         """What is left of the plan, settled for as long as the policy will think, as it did the last times."""
@@ -107,9 +109,9 @@ class RealtimeChunks:
             return
         worker, self._worker = self._worker, None
         self.answer = worker.result()
+        self._delivered -= worker.delivered
         chunk, first = chunk_of(self.answer), self._asked_at
         self.observed_at = time_of(worker.observation)
-        assert first is not None
         self.delays.append(self._step - first)
         old, self._plan = self._plan, {}
         for offset in range(self._step - first, len(chunk)):
@@ -129,10 +131,12 @@ def soft_weights(count: int, settled: int) -> np.ndarray:
 
 
 class _Request:
-    """One call in a thread of its own."""
+    """One call in a thread of its own. `delivered`: actions that were carried out before it, and are not its own."""
 
-    def __init__(self, infer: Callable[[Mapping[str, Any]], dict[str, Any]], observation: Mapping[str, Any]) -> None:
-        self._infer, self.observation = infer, observation
+    def __init__(
+        self, infer: Callable[[Mapping[str, Any]], dict[str, Any]], observation: Mapping[str, Any], delivered: int
+    ) -> None:
+        self._infer, self.observation, self.delivered = infer, observation, delivered
         self._answer: dict[str, Any] | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="volition-request", daemon=True)

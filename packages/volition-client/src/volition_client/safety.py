@@ -13,7 +13,7 @@ import json
 import math
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 MOVES, TURNS, GRIPPER = ("x", "y", "z"), ("rx", "ry", "rz"), "gripper"
 POSE = MOVES + TURNS
@@ -56,13 +56,6 @@ class ActionLayout:
             str(name): tuple(value) if isinstance(value, list) else value for name, value in layout.items()
         }
         return cls(**given)
-
-
-def frame_of(frame: str, names: Sequence[str]) -> str:
-    """As `ActionLayout` has it: what is of a base is so where it moves in its plane, as a mobile one does."""
-    if frame == "world":
-        return "world"
-    return "body" if frame == "base" and set(names) & set(POSE) <= {"x", "y", "rz"} else "other"
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
     with Watchdog(envelope, robot.execute, control_hz=30):
         while True: robot.execute(envelope.guard(policy.act(observe())).action)
 
-`send` gets the hold action, once a control step, from the moment at which `Envelope.guard` has not been called for
-`watchdog_seconds` until it is called again, and once when the block ends, however it ends: a robot that is steered by
+`send` gets the hold action, once a control step, from the moment at which `Envelope.guard` has let nothing through for
+`watchdog_seconds` until it does again, and once when the block ends, however it ends: a robot that is steered by
 velocities would go on with the last one. Before the first action there is nothing to stop, and where the hold keeps
 something as it was sent last, nothing to keep: such a hold is sent from the first action on. It runs in a thread of its
-own, so `send` must be safe beside the loop.
+own, so `send` must be safe beside the loop; leaving the block waits a second for a `send` that blocks, and says so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from volition_client.envelope import Envelope
 
 logger = logging.getLogger(__name__)
+LONGEST_SEND = 1.0  # seconds that leaving the block waits for the last hold
 
 
 class Watchdog:
@@ -72,9 +73,12 @@ class Watchdog:
     ) -> None:
         self._stop.set()
         assert self._thread is not None
-        self._thread.join()
-        self._attempt(lambda: self._hold("the loop has ended"))
+        self._thread.join(LONGEST_SEND)
+        if self._thread.is_alive():  # waiting longer would only hide what ended the loop
+            self.failure = TimeoutError(f"`send` must return within {LONGEST_SEND:g} s, and blocks")
+            logger.error("the watchdog could not hold the robot: %s", self.failure)
 
     def _run(self) -> None:
         while not self._stop.wait(self._period):
             self._attempt(self.check)
+        self._attempt(lambda: self._hold("the loop has ended"))
