@@ -1,8 +1,9 @@
 """Sessions: one for each robot that is connected, with all that the server remembers of it.
 
 A websocket or ZeroMQ connection has a session of its own; over HTTP a client makes one. A session whose connection is
-lost is kept for a while, so that a client that comes back finds its policy where it left it. Times are of a clock that
-never goes back.
+lost is kept for a while, so that a client that comes back finds its policy where it left it. HTTP and ZeroMQ do not say
+that a client is gone: where there is no room, their sessions make some when nothing was asked in them for as long.
+Times are of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class SessionLimits:
     sessions_per_token: int = 64
     requests_per_second: float = 1000.0  # of one session; a simulator asks as fast as it is answered
     burst: int = 20  # requests that may come at once
-    grace_seconds: float = 30.0  # a session whose connection is lost is kept so long
+    grace_seconds: float = 30.0  # a session whose connection is lost, or that makes room for others, is kept so long
     idle_seconds: float = 600.0  # a session that asks nothing for so long is closed
 
     def __post_init__(self) -> None:
@@ -126,14 +127,17 @@ class Sessions:
         return session
 
     def open(self, owner: str, protocol: str, peer: str) -> Session:
-        """ServerError of type too_many_sessions where there is no room, not even in place of one that was left."""
+        """ServerError of type too_many_sessions where there is no room, not even in place of one that was left.
+
+        Lost connections go first, then what was not used for longest.
+        """
         self.expire()
         for what, most, mine in (
             ("the token", self._limits.sessions_per_token, [s for s in self if s.owner == owner]),
             ("the server", self._limits.sessions, list(self)),
         ):
             if len(mine) >= most:
-                left = sorted((s for s in mine if not s.connected), key=lambda s: s.used_at)
+                left = sorted((s for s in mine if self._was_left(s)), key=lambda s: (s.connected, s.used_at))
                 if not left:
                     raise ServerError("too_many_sessions", f"{what} may have {most} sessions, and has as many")
                 self.close(left[0])
@@ -177,6 +181,11 @@ class Sessions:
         session.used_at = self._clock()
         if session.allowance is not None:
             self._admit(session.allowance)
+
+    def _was_left(self, session: Session) -> bool:
+        """Whether its place may be given to another."""
+        silent = not _bound(session) and self._clock() - session.used_at > self._limits.grace_seconds
+        return not session.busy and (silent or not session.connected)
 
     def _full(self) -> Allowance:
         return Allowance(left=float(self._limits.burst), filled_at=self._clock())
