@@ -130,6 +130,8 @@ class Http:
         if name is not None and not isinstance(name, str):
             raise ServerError("bad_message", f"session must be text, got {type(name).__name__}")
         sessions, peer = self._service.sessions, _peer(request)
+        if name is None:
+            self._service.guard.require_session()
         session = sessions.open_once(client.name, "http", peer) if name is None else self._session(name, client)
         try:
             answer = await _while_connected(request, self._service.infer(session, message))

@@ -16,20 +16,18 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from typing import Any
 
-import numpy as np
-
 from volition.contract import require_equal
 from volition.records import Observation, Settled
 from volition.serving import observations
 from volition.serving.batching import Job, PolicyThread, Result
 from volition.serving.config import ServeConfig
+from volition.serving.guard import Guard
 from volition.serving.metrics import Metrics
 from volition.serving.recording import Recorder
 from volition.serving.served import Load, Served, continues, describe
 from volition.serving.sessions import Session, Sessions
-from volition_client.envelope import Envelope
 from volition_client.errors import ServerError
-from volition_client.safety import ActionLayout, SafetyLimits
+from volition_client.safety import SafetyLimits
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +46,10 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ):
         """`load` reads the policy anew, for a reload; `clock` never goes back."""
-        self.config, self.metrics, self._limits, self._load = config, Metrics(), limits, load
+        self.config, self.metrics, self._load = config, Metrics(), load
         self._recorder, self._clock = recorder, clock
-        self._pose = pose_entries(served, limits)
-        self.sessions = Sessions(config.sessions, lambda: self._make_envelope(served), clock)
-        self._make_envelope(served)  # says at the start what does not fit
+        self.guard = Guard(served, limits, clock)
+        self.sessions = Sessions(config.sessions, self.guard.make_envelope, clock)
         self.policy = PolicyThread(served, self.metrics, max_batch=config.max_batch, fixed=config.fixed_batch)
         self.metadata = self._describe(served)
         self.draining = False
@@ -151,7 +148,12 @@ class Service:
         fresh = forget or result.forgot or session.memory is None
         if session.envelope is not None and forget:
             session.envelope.forget_target()  # but not how the robot moves: it may be moving
-        actions, interventions = self._guard(session, observation, result.chunk, observed_at)
+        actions, found = self.guard.safe(
+            session.envelope, observation, result.chunk, observed_at, self.served.replan_steps
+        )
+        for one in found:
+            self.metrics.interventions.add(one.kind)
+        session.interventions += len(found)
         if result.forgot:
             self.metrics.fresh.add("another policy")
             logger.warning("session %s: its memory does not fit %s and begins anew", session.id, result.policy)
@@ -162,27 +164,8 @@ class Service:
         if result.confidence is not None:
             answer["confidence"] = result.confidence
         if session.envelope is not None:
-            answer["interventions"] = interventions
+            answer["interventions"] = [f"{one.kind}: {one.text}" for one in found]
         return answer
-
-    def _guard(
-        self, session: Session, observation: Observation, chunk: np.ndarray, observed_at: float
-    ) -> tuple[np.ndarray, list[str]]:
-        if session.envelope is None:
-            if not np.isfinite(chunk).all():
-                raise ServerError("internal", "the policy's actions are not finite; none is sent")
-            return chunk, []
-        pose = observation.state[0, self._pose].tolist() if self._pose else None
-        try:
-            safe, found = session.envelope.guard_trajectory(
-                chunk, pose, observed_at=observed_at, executed=self.served.replan_steps
-            )
-        except RuntimeError as error:  # nothing has been sent that the hold could keep
-            raise ServerError("internal", f"no action is sent: {error}") from error
-        for one in found:
-            self.metrics.interventions.add(one.kind)
-        session.interventions += len(found)
-        return safe.astype(np.float32), [f"{one.kind}: {one.text}" for one in found]
 
     def _observed_at(self, session: Session, message: Mapping[str, Any]) -> float:
         """When the observation was made, on our clock: from its `age`, or from how the robot's own `time` goes on."""
@@ -205,17 +188,6 @@ class Service:
                 "send times of a clock that never jumps. The next request is measured from here",
             )
         return now - age
-
-    def _make_envelope(self, served: Served) -> Envelope | None:
-        if self._limits is None:
-            return None
-        layout = ActionLayout.of(describe(served))
-        if layout.kind == "position" and not self._limits.pose:
-            raise ValueError(
-                "the actions are positions, so the safety limits must name the entries of the state that are the "
-                "robot's pose (pose): the first position is counted from there"
-            )
-        return Envelope(layout, self._limits, served.robot.control_hz, self._clock)
 
     async def reload(self) -> str:
         """Read the policy anew and let it take over between two calls; sessions go on. Its name.
@@ -264,16 +236,3 @@ class Service:
             "volition_requests_waiting": ("Requests that wait for the policy", float(self.policy.waiting)),
             "volition_draining": ("1 while the server is about to stop", float(self.draining)),
         }
-
-
-def pose_entries(served: Served, limits: SafetyLimits | None) -> list[int]:
-    """Where the pose stands in the robot's state; ValueError where it must be known and is not."""
-    if limits is None:
-        return []
-    names = served.robot.state
-    unknown = [name for name in limits.pose if name not in names]
-    if unknown:
-        raise ValueError(f"the limits' pose must name entries of the state ({', '.join(names)}), not {unknown}")
-    if limits.bounds_pose and not limits.pose:
-        raise ValueError("the workspace is bounded, so the limits must say where the pose stands in the state: pose")
-    return [names.index(name) for name in limits.pose]
