@@ -1,10 +1,10 @@
 """What every protocol does with a request: admit, read, ask the policy, guard, remember, answer.
 
-    message -> Service.infer(session, message) -> PolicyThread -> safety envelope -> answer
-                                                       (all in one event loop, but the policy's thread)
+    message -> Service.infer(session, read) -> PolicyThread -> safety envelope -> answer
+                                                    (all in one event loop, but the policy's thread)
 
 A session's memory takes its step only when its answer is complete: a request that fails, times out or whose client is
-gone leaves it as it was.
+gone leaves it as it was. All that is refused, by `infer` or by a protocol, is logged and counted here, and once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from volition.serving.config import ServeConfig
 from volition.serving.guard import Guard
 from volition.serving.metrics import Metrics
 from volition.serving.recording import Recorder
+from volition.serving.refusals import RefusedError
 from volition.serving.served import Load, Served, continues, describe
 from volition.serving.sessions import Session, Sessions
 from volition_client.errors import ServerError
@@ -60,13 +61,14 @@ class Service:
     def served(self) -> Served:
         return self.policy.served
 
-    async def infer(self, session: Session, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request; ServerError for what is refused. Everything is logged and counted."""
+    async def infer(self, session: Session, read: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The answer to one request; RefusedError for what is not answered. `read`: its message, or a ServerError."""
         started = time.perf_counter()
         try:
-            answer = await self._infer(session, message, started)
+            answer = await self._infer(session, read, started)
         except ServerError as error:
-            raise self.refused(session, error.type, error.message) from error
+            session.refusals += 1
+            raise self._refused(error, f"{session.protocol} session {session.id} of {session.peer}") from error
         except asyncio.CancelledError:
             self.metrics.requests.add("abandoned")
             logger.warning("%s session %s of %s: the client left", session.protocol, session.id, session.peer)
@@ -76,19 +78,29 @@ class Service:
         session.latencies.append(time.perf_counter() - started)
         return answer
 
-    def refused(self, session: Session, kind: str, text: str) -> ServerError:
-        """An error to raise for a message that is none, logged and counted as all of them."""
-        session.refusals += 1
-        self.metrics.requests.add(kind)
-        logger.warning("%s session %s of %s: %s: %s", session.protocol, session.id, session.peer, kind, text)
-        return ServerError(kind, text)
+    def refused(self, error: ServerError, protocol: str, peer: str) -> RefusedError:
+        """What a protocol tells who is refused. What never came to `infer` counts as a request of that machine."""
+        if isinstance(error, RefusedError):
+            return error
+        try:
+            self.sessions.take_without(peer)
+        except ServerError as late:
+            error = late
+        return self._refused(error, f"{protocol} of {peer}")
 
-    async def _infer(self, session: Session, message: Mapping[str, Any], started: float) -> dict[str, Any]:
+    def _refused(self, error: ServerError, who: str) -> RefusedError:
+        refused = RefusedError(error)
+        self.metrics.requests.add(refused.type)
+        logger.warning("%s: %s", who, refused)
+        return refused
+
+    async def _infer(self, session: Session, read: Callable[[], Mapping[str, Any]], started: float) -> dict[str, Any]:
         if self.draining:
             raise ServerError("draining", "the server is about to stop; connect again in a moment")
         if session.busy:
             raise ServerError("busy", "the session has a request under way; ask one at a time")
         self.sessions.take(session)
+        message = read()
         observation = observations.read(message, self.served.robot)
         request = observations.number(message, "request")
         if request is not None and session.answer is not None and request == session.request:

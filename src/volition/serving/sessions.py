@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from volition.serving.batching import Memory
+from volition.serving.refusals import quoted
 from volition_client.envelope import Envelope, Kept
 from volition_client.errors import ServerError
 
@@ -121,7 +122,7 @@ class Sessions:
 
     def open_once(self, owner: str, protocol: str, peer: str) -> Session:
         """For one request. A token, or without tokens a machine, may ask as often in this way as a session."""
-        self._admit(self._without.setdefault(owner or peer.rpartition(":")[0], self._full()))
+        self.take_without(peer, owner)
         session = self.open(owner, protocol, peer)
         session.allowance = None
         return session
@@ -152,7 +153,7 @@ class Sessions:
         """ServerError of type unknown_session; another's session is unknown as well."""
         session = self._all.get(name)
         if session is None or session.owner != owner:
-            raise ServerError("unknown_session", f"there is no session {name[:40]!r} (any more): open a new one")
+            raise ServerError("unknown_session", f"there is no session {quoted(name)} (any more): open a new one")
         return session
 
     def resume(self, name: str, owner: str, peer: str) -> Session | None:
@@ -181,6 +182,10 @@ class Sessions:
         session.used_at = self._clock()
         if session.allowance is not None:
             self._admit(session.allowance)
+
+    def take_without(self, peer: str, owner: str = "") -> None:
+        """A request without a session comes, of a token or machine; ServerError as `take`."""
+        self._admit(self._without.setdefault(owner or peer.rpartition(":")[0] or peer, self._full()))
 
     def _was_left(self, session: Session) -> bool:
         """Whether its place may be given to another."""
