@@ -30,7 +30,7 @@ class ServeConfig:
     request_seconds: float = 10.0
     """A request that is not answered by then is refused, and the session's memory takes no step."""
     drain_seconds: float = 20.0
-    """How long requests that are under way are waited for when the server is stopped."""
+    """How long requests that are under way are waited for when the server is stopped; then they are given up."""
     sessions: SessionLimits = field(default_factory=SessionLimits)
     safety: Path | None = None
     """A JSON file with the robot's limits and its hold action (docs/safety.md); actions pass through it."""

@@ -31,6 +31,7 @@ from volition_client.errors import ServerError
 from volition_client.safety import SafetyLimits
 
 logger = logging.getLogger(__name__)
+HEARING_SECONDS = 1.0  # for those who are given up to hear of it
 
 
 class Service:
@@ -55,6 +56,8 @@ class Service:
         self.metadata = self._describe(served)
         self.draining = False
         self._under_way = 0
+        self._asking: dict[str, asyncio.Timeout] = {}  # session -> until when the policy may answer it
+        self._ends: float | None = None  # when what is under way is given up: the server stops
         self._reloading = asyncio.Lock()
 
     @property
@@ -112,7 +115,7 @@ class Service:
         job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
         session.busy, self._under_way = True, self._under_way + 1
         try:
-            result = await self._ask(job)
+            result = await self._ask(session, job)
             before = session.moment()
             if executed is not None and session.envelope is not None:
                 session.envelope.executed(int(executed))
@@ -142,16 +145,20 @@ class Service:
         if self._recorder is not None:
             await self._recorder.write(session, message, answer, fresh=answer["fresh"])
 
-    async def _ask(self, job: Job) -> Result:
-        self.policy.submit(job)
+    async def _ask(self, session: Session, job: Job) -> Result:
+        seconds = self.config.request_seconds
         try:
-            async with asyncio.timeout(self.config.request_seconds):
+            async with asyncio.timeout(seconds) as self._asking[session.id]:
+                self.policy.submit(job)
                 return await asyncio.wrap_future(job.future)
         except TimeoutError as error:
-            text = f"the policy must answer within {self.config.request_seconds:g} s, and has not"
-            raise ServerError("timeout", text) from error
+            if self.draining:
+                raise ServerError("draining", "the server stops, and the policy has not answered in time") from error
+            raise ServerError("timeout", f"the policy must answer within {seconds:g} s, and has not") from error
         except CancelledError as error:  # of the future, not of this task
             raise ServerError("internal", "the request was dropped") from error
+        finally:
+            del self._asking[session.id]
 
     def _complete(
         self, session: Session, observation: Observation, result: Result, forget: bool, observed_at: float
@@ -204,41 +211,54 @@ class Service:
     async def reload(self) -> str:
         """Read the policy anew and let it take over between two calls; sessions go on. Its name.
 
-        ServerError of type conflict where its contract is another, and the one that is served stays.
+        RefusedError, of type conflict, where that fails or its contract is another, and the one that is served stays.
         """
-        if self._load is None:
-            raise ServerError("conflict", "this server has nothing to load a policy from")
         async with self._reloading:
             try:
-                served = await asyncio.to_thread(self._load)
-                require_equal(
-                    self.served.contract, served.contract, left_name="what is served", right_name="the new one"
-                )
-                rows = await asyncio.to_thread(self.policy.prepare, served)
-                await asyncio.to_thread(self.policy.replace, served, rows)
-            except (ValueError, OSError, RuntimeError) as error:
+                served = await self._replace()
+            except Exception as error:  # whatever a load raises
+                expected = isinstance(error, (ValueError, OSError, RuntimeError))
                 self.metrics.reloads.add("refused")
-                logger.error("the policy was not reloaded: %s", error)
-                raise ServerError("conflict", str(error)) from error
+                logger.error("the policy was not reloaded: %s", error, exc_info=not expected)
+                text = str(error) if expected else f"{type(error).__name__}: {error}"
+                raise RefusedError(ServerError("conflict", text)) from error
         self.metrics.reloads.add("done")
         self.metadata = self._describe(served)
         logger.warning("serving %s now; %d sessions go on", served.name, len(self.sessions))
         return served.name
 
+    async def _replace(self) -> Served:
+        if self._load is None:
+            raise ValueError("this server has nothing to load a policy from")
+        if self.draining:
+            raise RuntimeError("the server is about to stop, and takes no other policy")
+        served = await asyncio.to_thread(self._load)
+        require_equal(self.served.contract, served.contract, left_name="what is served", right_name="the new one")
+        size = await asyncio.to_thread(self.policy.prepare, served)
+        await asyncio.to_thread(self.policy.replace, served, size)
+        return served
+
     def _describe(self, served: Served) -> dict[str, Any]:
         return {**describe(served), "max_message_bytes": self.config.max_message_bytes}
 
     async def drain(self) -> None:
-        """No new requests; those under way get their answers, for `drain_seconds` at most."""
+        """No new requests; those under way get their answers, or after `drain_seconds` hear that they get none."""
         self.draining = True
-        deadline = self._clock() + self.config.drain_seconds
-        while self._under_way and self._clock() < deadline:
+        now = asyncio.get_running_loop().time
+        self._ends = now() + self.config.drain_seconds
+        for until in self._asking.values():
+            if not until.expired():
+                until.reschedule(min(until.when() or self._ends, self._ends))
+        while self._under_way and now() < self._ends + HEARING_SECONDS:
             await asyncio.sleep(0.01)
         if self._under_way:
             logger.error("%d requests were still under way after %g s", self._under_way, self.config.drain_seconds)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.policy.stop)
+        """Waits for the policy's call as long as a drain has left."""
+        left = self.config.drain_seconds if self._ends is None else self._ends - asyncio.get_running_loop().time()
+        if not await asyncio.to_thread(self.policy.stop, max(left, 0.0)):
+            logger.error("the policy's call did not end within %g s and is given up", self.config.drain_seconds)
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
 
