@@ -37,7 +37,7 @@ class ServeConfig:
     clock_jump_seconds: float = 5.0
     """For robots that send their time: how far it may depart from ours between two requests."""
     record: Path | None = None
-    """A folder for every request and its answer; --replay compares them."""
+    """A folder for every request and what became of it; --replay compares the answers."""
 
     def __post_init__(self) -> None:
         if bool(self.tls_certificate) != bool(self.tls_key):

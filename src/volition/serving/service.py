@@ -23,10 +23,10 @@ from volition.serving.batching import Job, PolicyThread, Result
 from volition.serving.config import ServeConfig
 from volition.serving.guard import Guard
 from volition.serving.metrics import Metrics
-from volition.serving.recording import Recorder
+from volition.serving.recording import ANSWERED, Record, Recorder
 from volition.serving.refusals import RefusedError
 from volition.serving.served import Load, Served, continues, describe
-from volition.serving.sessions import Session, Sessions
+from volition.serving.sessions import Moment, Session, Sessions
 from volition_client.errors import ServerError
 from volition_client.safety import SafetyLimits
 
@@ -103,47 +103,60 @@ class Service:
         if session.busy:
             raise ServerError("busy", "the session has a request under way; ask one at a time")
         self.sessions.take(session)
-        message = read()
-        observation = observations.read(message, self.served.robot)
-        request = observations.number(message, "request")
+        at, message = time.time(), read()
+        observation, request = observations.read(message, self.served.robot), observations.number(message, "request")
         if request is not None and session.answer is not None and request == session.request:
             return session.answer
-        observed_at = self._observed_at(session, message)
-        forget = observations.flag(message, "reset") or observation.instruction != session.prompt
-        settled = self._settled(message)
-        executed = observations.number(message, "executed")
-        job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
+        before = session.moment()
         session.busy, self._under_way = True, self._under_way + 1
         try:
-            result = await self._ask(session, job)
-            before = session.moment()
-            if executed is not None and session.envelope is not None:
-                session.envelope.executed(int(executed))
-            answer = self._complete(session, observation, result, forget, observed_at)
-            session.request = None if request is None else int(request)
-            answer["server_timing"] = {
-                "infer_ms": 1e3 * (time.perf_counter() - started),
-                "policy_ms": 1e3 * result.seconds,
-            }
-            session.answer = answer
-            try:
-                await self._record(session, message, answer)
-            except Exception as error:  # whatever it is: what is not recorded has not happened
-                session.go_back(before)
-                raise ServerError("internal", f"the request could not be recorded: {error}") from error
+            answer = await self._act(session, message, observation, started)
+        except (ServerError, asyncio.CancelledError) as error:
+            kind = error.type if isinstance(error, ServerError) else "abandoned"
+            await self._record_failure(_record(session, message, {}, at, kind))
+            raise
+        else:
+            session.request, session.answer = None if request is None else int(request), answer
+            await self._record_answer(session, before, _record(session, message, answer, at))
+            return answer
         finally:
             session.busy, self._under_way = False, self._under_way - 1
+
+    async def _act(
+        self, session: Session, message: Mapping[str, Any], observation: Observation, started: float
+    ) -> dict[str, Any]:
+        """The policy's answer, guarded; the session goes on from it."""
+        observed_at = self._observed_at(session, message)
+        forget = observations.flag(message, "reset") or observation.instruction != session.prompt
+        settled, executed = self._settled(message), observations.number(message, "executed")
+        job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
+        result = await self._ask(session, job)
+        if executed is not None and session.envelope is not None:
+            session.envelope.executed(int(executed))
+        answer = self._complete(session, observation, result, forget, observed_at)
+        answer["server_timing"] = {"infer_ms": 1e3 * (time.perf_counter() - started), "policy_ms": 1e3 * result.seconds}
         return answer
+
+    async def _record_answer(self, session: Session, before: Moment, record: Record) -> None:
+        try:
+            if self._recorder is not None:
+                await self._recorder.write(record)
+        except Exception as error:  # whatever it is: what is not recorded has not happened
+            session.go_back(before)
+            raise ServerError("internal", f"the request could not be recorded: {error}") from error
+
+    async def _record_failure(self, record: Record) -> None:
+        try:
+            if self._recorder is not None:
+                await self._recorder.write(record)
+        except Exception as error:  # there is nothing to take back, and the client hears of the first error
+            logger.error("a request without an answer (%s) could not be recorded: %s", record.outcome, error)
 
     def _settled(self, message: Mapping[str, Any]) -> Settled | None:
         found = observations.settled(message, self.served.action_horizon, self.served.robot.action_space.dim)
         if found is not None and not continues(self.served):
             raise ServerError("bad_observation", "this policy cannot continue what is settled (metadata: accepts)")
         return found
-
-    async def _record(self, session: Session, message: Mapping[str, Any], answer: dict[str, Any]) -> None:
-        if self._recorder is not None:
-            await self._recorder.write(session, message, answer, fresh=answer["fresh"])
 
     async def _ask(self, session: Session, job: Job) -> Result:
         seconds = self.config.request_seconds
@@ -268,3 +281,10 @@ class Service:
             "volition_requests_waiting": ("Requests that wait for the policy", float(self.policy.waiting)),
             "volition_draining": ("1 while the server is about to stop", float(self.draining)),
         }
+
+
+def _record(
+    session: Session, message: Mapping[str, Any], answer: dict[str, Any], at: float, outcome: str = ANSWERED
+) -> Record:
+    fresh = bool(answer.get("fresh"))
+    return Record(session=session.id, fresh=fresh, message=dict(message), answer=answer, at=at, outcome=outcome)
