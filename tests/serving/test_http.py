@@ -161,6 +161,8 @@ def test_health_metadata_status_and_document(server: Running, robot: Client) -> 
         ({"origin": "https://evil.example"}, "/v1/status"),
         ({"host": "evil.example"}, "/v1/status"),
         ({"origin": "null"}, "/v1/actions"),
+        ({"origin": "http://["}, "/v1/status"),
+        ({"host": "["}, "/v1/status"),
     ],
 )
 def test_foreign_pages_and_rebound_names_are_refused(headers: dict[str, str], path: str, server: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.serving.process import Process, wait_until
 from tests.serving.robots import ROBOT, Recalling, expected, look, served
 from tests.serving.test_http import ask
 from volition.serving.config import ServeConfig
+from volition.serving.served import Served
 from volition.serving.server import background
 from volition.serving.sessions import SessionLimits
-from volition_client import Client, ConnectionLostError
+from volition_client import Client, ConnectionLostError, ServerError
 from volition_client.codec import pack
 
 
@@ -145,6 +148,80 @@ def test_a_reload_lets_sessions_go_on_and_is_refused_for_another_contract() -> N
         answer = client.infer(messages[3])
         assert answer["fresh"]
         assert np.array_equal(answer["actions"], expected(messages[3:])[0])
+
+
+class UnheardOfError(Exception):
+    """As safetensors has one: of no kind that anybody expects."""
+
+
+@pytest.mark.parametrize("error", [KeyError("window"), UnheardOfError("the header is too large")])
+def test_a_load_that_fails_in_any_way_is_a_conflict_with_a_traceback_and_counted(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load() -> Served:
+        raise error
+
+    with (
+        background(served(), ServeConfig(port=0), load=load) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        status, refused = ask(f"{running.addresses.url}/v1/reload", {})
+        assert (status, refused["error"]["type"]) == (409, "conflict")
+        assert type(error).__name__ in refused["error"]["message"]
+        running.loop.call_soon_threadsafe(running.server._reload)  # as SIGHUP does
+        wait_until(lambda: running.server.service.metrics.reloads.value("refused") == 2, seconds=10)
+        assert np.array_equal(client.infer(look(1))["actions"], expected([look(1)])[0])
+    told = [record for record in caplog.records if "was not reloaded" in record.getMessage()]
+    assert [record.exc_info is not None for record in told] == [True, True]
+
+
+def test_a_server_that_stops_takes_no_other_policy() -> None:
+    with background(served(), ServeConfig(port=0), load=lambda: pytest.fail("it was loaded")) as running:
+        service = running.server.service
+        running.run(service.drain)
+        with pytest.raises(ServerError, match="conflict: the server is about to stop"):
+            running.run(service.reload)
+
+
+class Hanging(Recalling):
+    """Its calls do not end while it is told to hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def act(self, observations: Any, states: Any) -> Any:
+        self.goes_on.wait(60)
+        return super().act(observations, states)
+
+
+def test_a_policy_that_hangs_does_not_keep_a_server_from_stopping(caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits for it hears so, and the log tells who that was; the time is that of the drain, and once."""
+    actor, answers = Hanging(), list[Any]()
+    with background(served(actor), ServeConfig(port=0, drain_seconds=0.3)) as running:
+        actor.goes_on.clear()
+
+        def ask_in_vain() -> None:
+            with connect(running.addresses.websocket) as raw:
+                raw.recv()
+                raw.send(pack(look(1)))
+                answers.append(raw.recv(timeout=60))
+
+        robot = threading.Thread(target=ask_in_vain)
+        robot.start()
+        service = running.server.service
+        wait_until(lambda: any(session.busy for session in service.sessions))
+        (session,) = service.sessions
+        began = time.monotonic()
+    took = time.monotonic() - began
+    actor.goes_on.set()
+    robot.join()
+    assert took < 10, "a connection is cut after 5 s at most, and everything else at once"
+    assert json.loads(answers[0])["error"]["type"] == "draining"
+    told = [record.getMessage() for record in caplog.records]
+    assert any(session.id in line and "the policy has not answered in time" in line for line in told)
+    assert any("is given up" in line for line in told)
 
 
 def test_sighup_reloads_a_process(tmp_path: Path) -> None:

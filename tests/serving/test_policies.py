@@ -177,6 +177,24 @@ def test_the_verb_serves_a_checkpoint_records_and_replays(run: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_server_that_is_started_anew_serves_its_checkpoint_to_the_robots_that_come_back(run: Path) -> None:
+    messages = [look(seed, PROMPTS[0]) for seed in range(4)]
+    with background(load_served(run), ServeConfig(port=0)) as first:
+        port = int(first.addresses.url.rpartition(":")[2])
+        client = Client(first.addresses.websocket, patience=60, request_seconds=60)
+        answers = [client.infer(message)["actions"] for message in messages[:2]]
+    with background(load_served(run), ServeConfig(port=port)), client:
+        after = [client.infer(message) for message in messages[2:]]
+    assert [answer["fresh"] for answer in after] == [True, False]
+    assert (client.reconnects, client.fresh_starts) == (1, 1)
+    policy = build(RECURRENT)
+    wanted = [*in_process(policy, messages[:2]), *in_process(policy, messages[2:])]
+    answers += [answer["actions"] for answer in after]
+    assert np.allclose(np.stack(answers), np.stack(wanted), rtol=0, atol=1e-5)
+    assert not np.allclose(answers[3], in_process(policy, messages)[3], rtol=0, atol=1e-4), "no memory was lost"
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="kernels need a C compiler")
 def test_a_compiled_checkpoint_answers_as_the_checkpoint(run: Path) -> None:

@@ -8,21 +8,25 @@ import json
 import logging
 import resource
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
-from tests.serving.robots import ROBOT, Recalling, expected, look, served
+from tests.serving.process import wait_until
+from tests.serving.robots import ROBOT, Recalling, Remembered, expected, look, served
+from tests.serving.test_http import ask, body
 from volition.serving import recording
 from volition.serving.config import ServeConfig
-from volition.serving.recording import read_records, recorded_files
+from volition.serving.recording import Record, read_records, recorded_files
 from volition.serving.replay import replay
 from volition.serving.server import background
-from volition.serving.sessions import Session
-from volition_client import Client, ServerError
+from volition_client import Client, ServerError, pack
 
 
 def test_everything_is_recorded_and_replays_to_the_bit(tmp_path: Path) -> None:
@@ -45,6 +49,76 @@ def test_everything_is_recorded_and_replays_to_the_bit(tmp_path: Path) -> None:
     assert found.equal
     other = replay(served(Recalling(gain=1.5)), tmp_path / "requests", tolerance=1e-5)
     assert other.different == 12
+
+
+def test_what_has_no_answer_is_recorded_with_why_and_when_and_left_out_of_a_replay(tmp_path: Path) -> None:
+    began, actor = time.time(), Recalling()
+    with (
+        background(served(actor), ServeConfig(port=0, record=tmp_path, request_seconds=0.3)) as running,
+        Client(running.addresses.websocket) as client,
+    ):
+        client.infer(look(1))
+        for wrong in ({"prompt": "fail"}, {"reset": "yes"}, {"age": -1.0}):
+            with pytest.raises(ServerError):
+                client.infer({**look(2), **wrong})
+        with pytest.raises(ServerError):
+            client.infer({"prompt": "nothing to see"})
+        actor.seconds = 1.0
+        with pytest.raises(ServerError, match="timeout"):
+            client.infer(look(2))
+        with connect(running.addresses.websocket) as raw:
+            raw.recv()
+            raw.send(pack(look(3)))
+            wait_until(lambda: running.server.service.policy.waiting > 0)
+        wait_until(lambda: running.server.service.metrics.requests.value("abandoned") > 0)
+        actor.seconds = 0.0
+    records = list(read_records(tmp_path))
+    outcomes = ["answered", "internal", "bad_message", "clock_jump", "timeout", "abandoned"]
+    assert [record.outcome for record in records] == outcomes
+    assert [bool(record.answer) for record in records] == [True] + [False] * 5
+    times = [record.at for record in records if record.at is not None]
+    assert len(times) == 6
+    assert [began, *times] == sorted([began, *times])
+    found = replay(served(), tmp_path, tolerance=0.0)
+    assert (found.requests, found.unanswered, found.equal) == (1, 5, True)
+
+
+def test_a_recording_without_times_and_outcomes_is_read_as_before(tmp_path: Path) -> None:
+    answer = {"actions": expected([look(1)])[0]}
+    data = pack({"session": "a", "fresh": True, "message": look(1), "answer": answer})
+    (tmp_path / "requests-000000.log").write_bytes(len(data).to_bytes(4, "little") + data)
+    assert replay(served(), tmp_path, tolerance=0.0).requests == 1
+
+
+def test_a_replay_keeps_no_state_of_sessions_that_are_over(tmp_path: Path) -> None:
+    alive: weakref.WeakSet[Counted] = weakref.WeakSet()
+
+    class Counting(Recalling):
+        def act(self, observations: Any, states: Any) -> Any:
+            chunks, after = super().act(observations, states)
+            kept = [Counted(state) for state in after]
+            alive.update(kept)
+            assert len(alive) <= 3
+            return chunks, kept
+
+    with background(served(), ServeConfig(port=0, record=tmp_path)) as running:
+        url = f"{running.addresses.url}/v1/actions"
+        with Client(running.addresses.websocket) as client:
+            client.infer(look(0))
+            for seed in range(1, 9):
+                assert ask(url, body(look(seed)))[0] == 200
+            client.infer(look(9))
+    found = replay(served(Counting()), tmp_path, tolerance=0.0)
+    assert (found.requests, found.sessions, found.equal) == (10, 9, True)
+
+
+class Counted(Remembered):
+    """A state that can be seen to live."""
+
+    def __init__(self, state: Remembered):
+        super().__init__(state.seen, state.steps)
+
+    __hash__ = object.__hash__
 
 
 def test_a_torn_recording_costs_its_last_record_and_a_damaged_one_is_named(
@@ -154,8 +228,8 @@ def test_what_was_answered_is_recorded_though_the_client_leaves(tmp_path: Path) 
     async def leave() -> None:
         recorder, go_on = recording.Recorder(tmp_path), threading.Event()
         recorder._thread.submit(go_on.wait)  # others' records are before this one
-        session = Session(id="a", owner="", protocol="websocket", peer="")
-        writing = asyncio.ensure_future(recorder.write(session, look(1), {"actions": np.zeros((1, 2))}, fresh=True))
+        record = Record(session="a", fresh=True, message=look(1), answer={"actions": np.zeros((1, 2))})
+        writing = asyncio.ensure_future(recorder.write(record))
         await asyncio.sleep(0.05)
         writing.cancel()
         go_on.set()

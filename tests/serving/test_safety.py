@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.serving.robots import BASE, HORIZON, ROBOT, Recalling, expected, look, served
-from tests.serving.test_http import ask
+from tests.serving.test_http import ask, body
 from volition.envs.mobile.environment import Space, action_space
 from volition.serving.config import ServeConfig
 from volition.serving.served import layout
@@ -80,6 +80,24 @@ def test_an_old_observation_becomes_the_hold_or_no_action_at_all(guarded: Runnin
         assert np.array_equal(answer["actions"][:, :6], np.zeros((HORIZON, 6)))
         assert (answer["actions"][:, 6] == sent[1, 6]).all()  # of the two that were executed
         assert {line.partition(":")[0] for line in answer["interventions"]} == {"stale"}
+
+
+@pytest.mark.parametrize("name", ["gripper_speed", "acceleration", "turn_acceleration"])
+def test_limits_of_change_need_a_session(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({"hold": LIMITS["hold"], name: 1.0}))
+    with background(served(), ServeConfig(port=0, safety=path)) as running:
+        url = f"{running.addresses.url}/v1"
+        status, refused = ask(f"{url}/actions", body(look(1)))
+        assert (status, refused["error"]["type"]) == (409, "conflict")
+        assert f"limits {name}" in refused["error"]["message"]
+        assert "POST /v1/sessions" in refused["error"]["message"]
+        made = ask(f"{url}/sessions", {})[1]
+        assert ask(f"{url}/actions", body(look(1), session=made["session"]))[0] == 200
+
+
+def test_limits_of_a_chunk_alone_need_no_session(guarded: Running) -> None:
+    assert ask(f"{guarded.addresses.url}/v1/actions", body(high_up(1, 0.0)))[0] == 200
 
 
 @pytest.mark.parametrize(

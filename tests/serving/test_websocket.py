@@ -18,7 +18,7 @@ from tests.serving.robots import HORIZON, Recalling, expected, look, served
 from volition.serving.config import ServeConfig
 from volition.serving.replay import replay
 from volition.serving.server import Running, background
-from volition.serving.sessions import SessionLimits, Sessions
+from volition.serving.sessions import SessionLimits
 from volition_client import Client, ServerError, pack, unpack
 
 
@@ -206,18 +206,6 @@ def test_a_session_may_not_ask_faster_than_it_is_allowed() -> None:
             c.infer(look(1))
         with pytest.raises(ServerError, match="too_many_requests"):
             c.infer(look(1))
-
-
-def test_what_a_session_may_ask_comes_back_with_time() -> None:
-    now = [0.0]
-    sessions = Sessions(SessionLimits(requests_per_second=2.0, burst=3), lambda: None, clock=lambda: now[0])
-    session = sessions.open("", "websocket", "test")
-    for wait, allowed in ((0.0, 3), (0.4, 0), (0.2, 1), (100.0, 3)):
-        now[0] += wait
-        for _ in range(allowed):
-            sessions.take(session)
-        with pytest.raises(ServerError, match="too_many_requests"):
-            sessions.take(session)
 
 
 def test_there_are_no_more_sessions_than_allowed_and_left_ones_make_room() -> None:

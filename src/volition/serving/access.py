@@ -14,8 +14,9 @@ import ipaddress
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from volition.serving.refusals import quoted
 from volition_client.errors import ServerError
 
 SHORTEST_TOKEN = 16  # characters
@@ -89,15 +90,22 @@ def require_same_origin(origin: str, host: str) -> None:
 
     Robots send no Origin; a browser always does, and our own page's is the address that it asks.
     """
-    if origin and urlsplit(origin).netloc.lower() != host.lower():
-        raise ServerError("forbidden", f"pages of {origin!r} may not use this server")
+    if origin and _split(origin).netloc.lower() != host.lower():
+        raise ServerError("forbidden", f"pages of {quoted(origin)} may not use this server")
 
 
 def require_known_host(host: str, *, only_loopback: bool) -> None:
     """ServerError where a foreign name was made to point at this machine (DNS rebinding)."""
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     if only_loopback and not is_loopback(name):
-        raise ServerError("forbidden", f"this server answers for localhost only, not for {host!r}")
+        raise ServerError("forbidden", f"this server answers for localhost only, not for {quoted(host)}")
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # half of an IPv6 address: nobody's
+        return urlsplit("")
 
 
 def _digest(token: str) -> bytes:

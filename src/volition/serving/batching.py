@@ -4,9 +4,10 @@
 
 States are explicit and belong to a row, so any jobs may share a call. Free batching calls with as many rows as there
 are: the fastest, and within rounding of a session that is served alone. With `fixed`, a call always has that many rows,
-of one instruction (so that padding cannot differ), and when an instruction first comes it is shown that rows do not
-depend on their place or neighbours (else they are asked one by one): answers are then equal to the bit, whoever else is
-served.
+and its jobs are of one instruction (so that padding cannot differ). They are one at a time until it is shown that rows
+of that instruction do not depend on their place or neighbours: a job alone is padded to the same rows, so its answer is
+equal to the bit before and after, and whoever else is served. It is shown when two jobs of an instruction first wait
+together, so nobody pays for instructions that only one robot has, and between the trial's calls others are answered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,8 +25,9 @@ import numpy as np
 
 from volition.contract import RobotSpec
 from volition.evaluation.batching import FixedBatch, rows_are_independent
-from volition.records import Confident, Observation, Settled
+from volition.records import Actor, Confident, Observation, Settled
 from volition.serving.metrics import Metrics
+from volition.serving.refusals import quoted
 from volition.serving.served import Served
 from volition_client.errors import ServerError
 
@@ -67,12 +69,13 @@ class PolicyThread:
     def __init__(self, served: Served, metrics: Metrics, *, max_batch: int, fixed: bool):
         self.served, self._metrics, self._most, self._fixed = served, metrics, max_batch, fixed
         self._jobs: deque[Job] = deque()
-        self._next: tuple[Served, dict[str, int], threading.Event] | None = None
+        self._next: tuple[Served, int] | None = None
         self._wake = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="volition-policy", daemon=True)
-        self._rows: dict[str, int] = {}  # of a fixed call, by its instruction
-        self._rows = self.prepare(served)
+        self._size = self.prepare(served)  # rows of a fixed call
+        self._shared: dict[str, bool] = {}  # instruction -> whether jobs of it may share a fixed call
+        self._trying = False
 
     @property
     def waiting(self) -> int:
@@ -86,98 +89,122 @@ class PolicyThread:
             if self._stopped:
                 raise ServerError("draining", "the server is about to stop")
             self._jobs.append(job)
-            self._wake.notify()
+            self._wake.notify_all()
 
-    def prepare(self, served: Served) -> dict[str, int]:
-        """Warm a policy up, off the thread that serves; the rows of a fixed call for instructions that are known."""
+    def prepare(self, served: Served) -> int:
+        """Warm a policy up, off the thread that serves; how many rows its fixed calls have.
+
+        One where rows depend on each other whatever the instruction: padding would cost, and nothing ever be shared.
+        """
         for rows in sorted({1, self._most}):
             observations = warm_up_observations(served.robot, rows)
             states = served.actor.start(rows)
             for _ in range(2):
                 _, states = served.actor.act(observations, states)
-        known = [*self._rows] or [WARM_UP_PROMPTS[0]]
-        return {prompt: self._fixed_rows(served, prompt) for prompt in known} if self._fixed else {}
+        return self._most if self._fixed and self._may_share(served.actor, served.robot, WARM_UP_PROMPTS[0]) else 1
 
-    def replace(self, served: Served, rows: dict[str, int]) -> None:
-        """Between two calls, `served` takes over; returns when it has. `rows`: what `prepare` said of it."""
-        taken = threading.Event()
+    def replace(self, served: Served, size: int) -> None:
+        """Between two calls, `served` takes over; returns when it has. `size`: what `prepare` said of it."""
         with self._wake:
-            self._next = (served, rows, taken)
-            self._wake.notify()
-        taken.wait()
+            self._next = (served, size)
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: self._next is None or self._stopped)
+            if self._next is not None:
+                raise RuntimeError("the server is about to stop, and takes no other policy")
 
-    def stop(self) -> None:
-        """Ends when every job that was submitted has its answer."""
+    def stop(self, seconds: float) -> bool:
+        """Whether every job that was submitted has its answer. A call that takes longer than `seconds` is given up."""
         with self._wake:
             self._stopped = True
-            self._wake.notify()
+            self._wake.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (instruction := self._wait()) is not None:
-            rows = self._rows_of(instruction) if self._fixed else self._most
-            if jobs := self._take(instruction, rows):
-                self._answer(jobs, rows)
+            self._serve(instruction)
 
     def _wait(self) -> str | None:
         """The instruction of the job that waits longest; None at the end. A new policy takes over here."""
         with self._wake:
             while True:
                 if self._next is not None:
-                    self.served, self._rows, taken = self._next
-                    self._next = None
-                    taken.set()
+                    (self.served, self._size), self._next = self._next, None
+                    self._shared.clear()
+                    self._wake.notify_all()
                 if self._jobs:
                     return self._jobs[0].observation.instruction
                 if self._stopped:
                     return None
                 self._wake.wait()
 
-    def _take(self, instruction: str, rows: int) -> list[Job]:
+    def _serve(self, instruction: str) -> None:
+        """One call."""
+        if jobs := self._take(instruction, self._together(instruction) if self._fixed else self._most):
+            self._answer(jobs)
+
+    def _take(self, instruction: str, most: int) -> list[Job]:
         """The jobs of the next call."""
         with self._wake:
             taken: list[Job] = []
             left: deque[Job] = deque()
             for job in self._jobs:
                 alike = not self._fixed or job.observation.instruction == instruction
-                (taken if len(taken) < rows and alike else left).append(job)
+                (taken if len(taken) < most and alike else left).append(job)
             self._jobs = left
         return [job for job in taken if job.future.set_running_or_notify_cancel()]
 
-    def _rows_of(self, instruction: str) -> int:
-        """Of a fixed call; an instruction that was not asked for a long time is looked at again."""
-        rows = self._rows.pop(instruction, 0) or self._fixed_rows(self.served, instruction)
-        self._rows[instruction] = rows
-        while len(self._rows) > KNOWN_INSTRUCTIONS:
-            del self._rows[next(iter(self._rows))]
-        return rows
+    def _together(self, instruction: str) -> int:
+        """How many jobs of it may share a fixed call. What was not asked for a long time is tried again."""
+        known = self._shared.pop(instruction, None)
+        if known is None and self._size > 1 and not self._trying and self._several_wait(instruction):
+            self._trying = True
+            known = self._may_share(
+                _Courteous(self.served.actor, self._serve_who_waits), self.served.robot, instruction
+            )
+            self._trying = False
+        if known is not None:
+            self._shared[instruction] = known
+        while len(self._shared) > KNOWN_INSTRUCTIONS:
+            del self._shared[next(iter(self._shared))]
+        return self._size if known else 1
 
-    def _fixed_rows(self, served: Served, instruction: str) -> int:
+    def _several_wait(self, instruction: str) -> bool:
+        with self._wake:
+            return sum(job.observation.instruction == instruction for job in self._jobs) > 1
+
+    def _serve_who_waits(self) -> None:
+        with self._wake:
+            instruction = self._jobs[0].observation.instruction if self._jobs else None
+        if instruction is not None:
+            self._serve(instruction)
+
+    def _may_share(self, actor: Actor, robot: RobotSpec, instruction: str) -> bool:
         """How a matrix product rounds may depend on its shape, so on the length of the instruction."""
-        alike = warm_up_observations(served.robot, self._most, prompts=[instruction])
+        alike = warm_up_observations(robot, self._most, prompts=[instruction])
         try:
-            fine = self._most == 1 or rows_are_independent(served.actor, alike, self._most)
+            fine = self._most == 1 or rows_are_independent(actor, alike, self._most)
         except Exception as error:  # whatever a policy raises: the request that brings it hears of it
-            logger.warning("the policy cannot be tried on %r: %s", instruction, error)
+            logger.warning("the policy cannot be tried on %s: %s", quoted(instruction), error)
             fine = False
         if not fine:
             logger.warning(
-                "answers to %r depend on a row's place or neighbours in a batch of %d: asking row by row, which is "
-                "slower, so that sessions do not depend on each other",
-                instruction,
+                "answers to %s depend on a row's place or neighbours in a batch of %d: asking for one at a time, which "
+                "is slower, so that sessions do not depend on each other",
+                quoted(instruction),
                 self._most,
             )
-        return self._most if fine else 1
+        return fine
 
-    def _answer(self, jobs: Sequence[Job], rows: int) -> None:
+    def _answer(self, jobs: Sequence[Job]) -> None:
         try:
-            results = self._act(jobs, rows)
+            results = self._act(jobs)
         except Exception as error:  # whatever a policy raises, the others go on
             if len(jobs) > 1:
                 logger.warning("a call of %d rows failed (%s): asking row by row", len(jobs), error)
                 for job in jobs:
-                    self._answer([job], rows)
+                    self._answer([job])
                 return
             logger.exception("the policy failed on an observation")
             jobs[0].future.set_exception(ServerError("internal", f"the policy failed: {type(error).__name__}: {error}"))
@@ -185,14 +212,14 @@ class PolicyThread:
         for job, result in zip(jobs, results):
             job.future.set_result(result)
 
-    def _act(self, jobs: Sequence[Job], rows: int) -> list[Result]:
+    def _act(self, jobs: Sequence[Job]) -> list[Result]:
         served = self.served
         fits = [job.memory is not None and job.memory.key == served.memory for job in jobs]
         states = [
             job.memory.state if known and job.memory is not None else served.actor.start(1)[0]
             for job, known in zip(jobs, fits)
         ]
-        actor = FixedBatch(served.actor, rows if self._fixed else len(jobs))
+        actor = FixedBatch(served.actor, self._size if self._fixed else len(jobs))
         started = time.perf_counter()
         chunks, after = actor.act([job.observation for job in jobs], states, [job.settled for job in jobs])
         seconds = time.perf_counter() - started
@@ -210,6 +237,20 @@ class PolicyThread:
             )
             for job, known, chunk, state in zip(jobs, fits, chunks, after)
         ]
+
+
+class _Courteous:
+    """A policy on trial: before each of its calls, who waits is answered."""
+
+    def __init__(self, actor: Actor, answer: Callable[[], None]):
+        self._actor, self._answer = actor, answer
+
+    def start(self, n: int) -> list[Any]:
+        return self._actor.start(n)
+
+    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+        self._answer()
+        return self._actor.act(observations, states)
 
 
 def warm_up_observations(

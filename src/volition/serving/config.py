@@ -30,14 +30,14 @@ class ServeConfig:
     request_seconds: float = 10.0
     """A request that is not answered by then is refused, and the session's memory takes no step."""
     drain_seconds: float = 20.0
-    """How long requests that are under way are waited for when the server is stopped."""
+    """How long requests that are under way are waited for when the server is stopped; then they are given up."""
     sessions: SessionLimits = field(default_factory=SessionLimits)
     safety: Path | None = None
     """A JSON file with the robot's limits and its hold action (docs/safety.md); actions pass through it."""
     clock_jump_seconds: float = 5.0
     """For robots that send their time: how far it may depart from ours between two requests."""
     record: Path | None = None
-    """A folder for every request and its answer; --replay compares them."""
+    """A folder for every request and what became of it; --replay compares the answers."""
 
     def __post_init__(self) -> None:
         if bool(self.tls_certificate) != bool(self.tls_key):

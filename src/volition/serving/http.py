@@ -26,6 +26,7 @@ from volition.serving.access import Client, Tokens, is_loopback, require_known_h
 from volition.serving.http_body import MSGPACK, read_body, read_message
 from volition.serving.metrics import CONTENT_TYPE
 from volition.serving.openapi import document
+from volition.serving.refusals import quoted
 from volition.serving.service import Service
 from volition.serving.sessions import Session
 from volition.serving.websocket import WebsocketProtocol
@@ -66,7 +67,7 @@ class Http:
             Route("/v1/actions", guarded(self._actions), methods=["POST"]),
             Route("/v1/reload", guarded(self._reload), methods=["POST"]),
         ]
-        handlers: dict[Any, Any] = {ServerError: _say, HTTPException: _say_http, Exception: _say_defect}
+        handlers: dict[Any, Any] = {ServerError: self._say, HTTPException: self._say_http, Exception: _say_defect}
         handlers[ClientDisconnect] = _say_nothing
         return Starlette(routes=routes, exception_handlers=handlers)
 
@@ -130,9 +131,11 @@ class Http:
         if name is not None and not isinstance(name, str):
             raise ServerError("bad_message", f"session must be text, got {type(name).__name__}")
         sessions, peer = self._service.sessions, _peer(request)
+        if name is None:
+            self._service.guard.require_session()
         session = sessions.open_once(client.name, "http", peer) if name is None else self._session(name, client)
         try:
-            answer = await _while_connected(request, self._service.infer(session, message))
+            answer = await _while_connected(request, self._service.infer(session, lambda: message))
         finally:
             if name is None:
                 sessions.close(session)
@@ -145,7 +148,7 @@ class Http:
     async def _camera(self, request: Request, client: Client) -> Response:
         session, name = self._session(request.path_params["session"], client), request.path_params["camera"]
         if name not in session.images:
-            raise ServerError("not_found", f"the session has no picture of a camera {name[:40]!r}")
+            raise ServerError("not_found", f"the session has no picture of a camera {quoted(name)}")
         return Response(await asyncio.to_thread(_png, session.images[name]), media_type="image/png")
 
     async def _reload(self, request: Request, client: Client) -> Response:
@@ -158,6 +161,20 @@ class Http:
         """An admin may look at everybody's."""
         found = [s for s in self._service.sessions if s.id == name and client.admin]
         return found[0] if found else self._service.sessions.get(name, client.name)
+
+    async def _say(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServerError)
+        refused = self._service.refused(error, "http", _peer(request))
+        headers = {"www-authenticate": "Bearer"} if refused.type == "unauthorized" else {}
+        return JSONResponse(to_document(refused.type, refused.message), STATUS[refused.type], headers)
+
+    async def _say_http(self, request: Request, error: Exception) -> Response:
+        """Starlette's own: no such address, or not with this method."""
+        assert isinstance(error, HTTPException)
+        kind = "not_found" if error.status_code == 404 else "bad_message"
+        refused = self._service.refused(ServerError(kind, error.detail), "http", _peer(request))
+        status = error.status_code if refused.type == kind else STATUS[refused.type]
+        return JSONResponse(to_document(refused.type, refused.message), status, error.headers)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -216,19 +233,6 @@ def _html(text: str) -> Response:
 
 def _peer(request: Request) -> str:
     return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
-
-
-async def _say(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServerError)
-    headers = {"www-authenticate": "Bearer"} if error.type == "unauthorized" else {}
-    return JSONResponse(to_document(error.type, error.message), STATUS[error.type], headers)
-
-
-async def _say_http(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such address, or not with this method."""
-    assert isinstance(error, HTTPException)
-    kind = "not_found" if error.status_code == 404 else "bad_message"
-    return JSONResponse(to_document(kind, error.detail), error.status_code, error.headers)
 
 
 async def _say_nothing(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from volition.contract import RobotSpec
 from volition.serving.observations import CONTROL, PREFIX, PROMPT, STATE
+from volition.serving.refusals import listed, quoted
 from volition_client.codec import DecodeError, DecodeLimits, unpack
 from volition_client.errors import ServerError
 
@@ -53,11 +54,14 @@ async def read_message(request: Request, robot: RobotSpec, *, most: int, seconds
             raise ServerError("bad_message", f"the body must be a map, got {type(message).__name__}")
         return message
     if kind != "application/json":
-        raise ServerError("bad_message", f"Content-Type must be application/json or {MSGPACK}, got {kind!r}")
+        raise ServerError("bad_message", f"Content-Type must be application/json or {MSGPACK}, got {quoted(kind)}")
     return await asyncio.to_thread(lambda: from_document(read_json(data), robot))
 
 
 def read_json(data: bytes) -> dict[str, Any]:
+    """What has more parts than msgpack may have is not read: Python's reader lets nobody else run meanwhile."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > DecodeLimits().max_items:
+        raise ServerError("bad_message", "a body must not have so many lists, objects and entries")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -71,10 +75,11 @@ def from_document(document: dict[str, Any], robot: RobotSpec) -> dict[str, Any]:
     message: dict[str, Any] = {name: document[name] for name in (PROMPT, *CONTROL) if document.get(name) is not None}
     unknown = sorted(document.keys() - {PROMPT, *CONTROL, "images", "state"})
     if unknown:
-        raise ServerError("bad_observation", f"there is no field {', '.join(map(repr, unknown))}; see /openapi.json")
+        raise ServerError("bad_observation", f"there is no field {listed(unknown)}; see /openapi.json")
     if document.get("state") is not None:
         state = document["state"]
-        numbers = isinstance(state, list) and all(type(x) in (int, float) and abs(x) < 1e38 for x in state)
+        fits = isinstance(state, list) and len(state) <= len(robot.state)
+        numbers = fits and all(type(x) in (int, float) and abs(x) < 1e38 for x in state)
         if not numbers:
             raise ServerError("bad_observation", f"state must be a list of {len(robot.state)} finite numbers")
         message[STATE] = np.array(state, np.float64)
@@ -84,7 +89,7 @@ def from_document(document: dict[str, Any], robot: RobotSpec) -> dict[str, Any]:
     sizes = robot.image_sizes
     for name, text in images.items():
         if name not in sizes:
-            raise ServerError("bad_observation", f"there is no camera {name!r}; there are {', '.join(sizes)}")
+            raise ServerError("bad_observation", f"there is no camera {quoted(name)}; there are {', '.join(sizes)}")
         message[PREFIX + name] = open_picture(name, text, *sizes[name])
     return message
 

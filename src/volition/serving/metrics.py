@@ -66,7 +66,7 @@ class Metrics:
     """Everything that a server counts."""
 
     def __init__(self) -> None:
-        self.requests = Counter("volition_requests_total", "Requests for actions, by what became of them", "outcome")
+        self.requests = Counter("volition_requests_total", "Answers with actions, and all refusals", "outcome")
         self.interventions = Counter("volition_interventions_total", "Interventions of the safety envelope", "kind")
         self.reloads = Counter("volition_reloads_total", "Reloads of the policy, by what became of them", "outcome")
         self.fresh = Counter(

@@ -16,6 +16,7 @@ import numpy as np
 
 from volition.contract import RobotSpec
 from volition.records import Observation, Settled
+from volition.serving.refusals import QUOTED, listed, quoted
 from volition_client.errors import ServerError
 
 PREFIX, STATE, PROMPT = "observation/", "observation/state", "prompt"
@@ -35,7 +36,7 @@ def read(message: Any, robot: RobotSpec) -> Observation:
     if message.get("convention", own) != own:
         raise ServerError(
             "foreign_contract",
-            f"this policy's convention is {own}, the client was made for {message['convention']!r}: "
+            f"this policy's convention is {own}, the client was made for {quoted(message['convention'])}: "
             "compare the metadata of both (action units, cameras, state)",
         )
     expected = {PREFIX + camera.name for camera in robot.cameras} | {STATE, PROMPT}
@@ -56,9 +57,9 @@ def _require_names(message: Mapping[str, Any], expected: set[str], optional: set
         )
     unknown = sorted(message.keys() - expected - set(CONTROL))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], sorted(expected), n=1)
+        near = difflib.get_close_matches(unknown[0][:QUOTED], sorted(expected), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; it wants {', '.join(sorted(expected))}"
-        raise ServerError("bad_observation", f"this policy has no use for {', '.join(unknown)}{hint}")
+        raise ServerError("bad_observation", f"this policy has no use for {listed(unknown)}{hint}")
 
 
 def _picture(name: str, given: Any, shape: tuple[int, int, int]) -> np.ndarray:
@@ -78,7 +79,7 @@ def _state(message: Mapping[str, Any], robot: RobotSpec) -> np.ndarray:
     given = message.get(STATE)
     if given is None and not size:
         return np.zeros((1, 0), np.float32)
-    array = _array(given)
+    array = _array(given, size, size)
     if array.dtype.kind not in "iuf" or array.shape not in ((size,), (1, size)):
         found = f"{array.dtype}{list(array.shape)}" if array.dtype != object else type(given).__name__
         raise ServerError("bad_observation", f"{STATE} must be {size} numbers ({', '.join(robot.state)}), got {found}")
@@ -90,19 +91,27 @@ def _state(message: Mapping[str, Any], robot: RobotSpec) -> np.ndarray:
     return state
 
 
-def _array(given: Any) -> np.ndarray:
-    """Of objects where it is none of numbers."""
+def _array(given: Any, *most: int) -> np.ndarray:
+    """Of objects where it is none of numbers, or longer than `most`: others wait while a long list is converted."""
+    if isinstance(given, np.ndarray):
+        return given
     try:
-        return np.asarray(given) if isinstance(given, (list, np.ndarray)) else np.empty(0, object)
+        return np.asarray(given) if isinstance(given, list) and _is_short(given, most) else np.empty(0, object)
     except ValueError:  # a list of lists that differ in length
         return np.empty(0, object)
+
+
+def _is_short(given: Any, most: tuple[int, ...]) -> bool:
+    if not isinstance(given, list):
+        return isinstance(given, (int, float, np.generic))
+    return bool(most) and len(given) <= most[0] and all(_is_short(one, most[1:]) for one in given)
 
 
 def settled(message: Mapping[str, Any], horizon: int, dim: int) -> Settled | None:
     """What the robot is going to do anyway, `settled` [P, A] with `weights` [P] in 0..1; None where it does not say."""
     if message.get("settled") is None and message.get("weights") is None:
         return None
-    actions, weights = _array(message.get("settled")), _array(message.get("weights"))
+    actions, weights = _array(message.get("settled"), horizon, dim), _array(message.get("weights"), horizon)
     fits = actions.ndim == 2 and 1 <= len(actions) <= horizon and actions.shape[1] == dim
     if not fits or actions.dtype.kind not in "iuf" or not np.isfinite(actions).all():
         raise ServerError("bad_observation", f"settled must be 1 to {horizon} actions of {dim} finite numbers")
@@ -129,7 +138,7 @@ def _prompt(given: Any) -> str:
 def flag(message: Mapping[str, Any], name: str) -> bool:
     value = message.get(name, False)
     if not isinstance(value, (bool, np.bool_)):
-        raise ServerError("bad_message", f"{name} must be true or false, got {value!r}")
+        raise ServerError("bad_message", f"{name} must be true or false, got {quoted(value)}")
     return bool(value)
 
 
@@ -140,5 +149,5 @@ def number(message: Mapping[str, Any], name: str) -> float | None:
         return None
     known = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not known or not abs(value) <= LARGEST:
-        raise ServerError("bad_message", f"{name} must be a finite number within +-{LARGEST:g}, got {str(value)[:40]}")
+        raise ServerError("bad_message", f"{name} must be a finite number within +-{LARGEST:g}, got {quoted(value)}")
     return float(value)

@@ -12,7 +12,8 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _NUMBER: dict[str, Any] = {"type": "number"}
 _ERRORS = {
     "400": "The request is malformed", "401": "No token, or an unknown one", "403": "The token may not do this",
-    "404": "There is no such thing (any more)", "409": "It does not fit what is served, or the session is busy",
+    "404": "There is no such thing (any more)",
+    "409": "It does not fit what is served, the session is busy, or there must be one",
     "413": "Too large", "422": "The observation does not fit the contract", "429": "Too many requests or sessions",
     "500": "A defect of the server", "503": "The server is about to stop", "504": "The policy was too slow",
 }  # fmt: skip

@@ -1,10 +1,10 @@
-"""Every request and its answer in files, for a look back and for a comparison with another policy.
+"""Every request and what became of it in files, for a look back and for a comparison with another policy.
 
     DIR/requests-000000.log ...   [length, 4 bytes little-endian][message of `volition_client.codec`] ...
 
-A record holds the session, whether the policy began anew there, the observation as it came and the answer. A thread of
-its own writes; a full disk is an error of the request, not a silent gap. A torn end (the machine went down) costs the
-record that was being written.
+A record holds the session, when the request came, the observation as it came and the answer, or why there is none.
+What could not be read as an observation is not recorded. A thread of its own writes; a full disk is an error of the
+request, not a silent gap. A torn end (the machine went down) costs the record that was being written.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from volition.serving.sessions import Session
 from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
 
 logger = logging.getLogger(__name__)
 FILE_BYTES = 256 << 20  # a file that is longer is followed by another
+ANSWERED = "answered"
 _LENGTH = struct.Struct("<I")
 
 
@@ -32,7 +32,9 @@ class Record:
     session: str
     fresh: bool  # the policy began anew with this request
     message: dict[str, Any]
-    answer: dict[str, Any]
+    answer: dict[str, Any]  # empty where there was none
+    at: float | None = None  # seconds since 1970 by this machine's clock; None: recorded before that was kept
+    outcome: str = ANSWERED  # or the type of the error, or "abandoned": the client left
 
 
 class Recorder:
@@ -43,10 +45,7 @@ class Recorder:
         self._folder, self._file = folder, _create(folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="volition-recorder")
 
-    async def write(
-        self, session: Session, message: Mapping[str, Any], answer: Mapping[str, Any], *, fresh: bool
-    ) -> None:
-        record = {"session": session.id, "fresh": fresh, "message": dict(message), "answer": dict(answer)}
+    async def write(self, record: Record) -> None:
         written = asyncio.get_running_loop().run_in_executor(self._thread, self._append, record)
         try:
             await asyncio.shield(written)
@@ -58,12 +57,12 @@ class Recorder:
         self._thread.shutdown()
         self._file.close()
 
-    def _append(self, record: Any) -> None:
+    def _append(self, record: Record) -> None:
         if self._file.tell() > FILE_BYTES:
             following = _create(self._folder)
             self._file.close()
             self._file = following
-        data = pack(record)
+        data = pack(vars(record))
         left, start = memoryview(_LENGTH.pack(len(data)) + data), self._file.tell()
         try:
             while left:

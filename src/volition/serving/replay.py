@@ -1,7 +1,8 @@
 """Recorded requests asked again, session by session, and how far the answers are from the recorded ones.
 
-Sessions are asked one after the other, each alone: what comes out is what each robot would have got without the others.
-Requests in which a safety envelope stepped in are left out: the answer was not the policy's.
+Requests are asked one after the other, each alone: what comes out is what each robot would have got without the others.
+Requests in which a safety envelope stepped in are left out of the comparison: the answer was not the policy's. Those
+without an answer are left out altogether: the policy's memory took no step.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import numpy as np
 
 from volition.evaluation.batching import FixedBatch
 from volition.serving.observations import read, settled
-from volition.serving.recording import Record, read_records
+from volition.serving.recording import ANSWERED, Record, read_records
 from volition.serving.served import Served, continues
 from volition_client.errors import ServerError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    requests: int
+    requests: int  # that were asked again
+    unanswered: int  # recorded requests without an answer; they are not asked again
     sessions: int
     guarded: int  # requests in which the envelope stepped in; they are not compared
     different: int  # requests whose actions are further off than the tolerance
@@ -39,24 +41,29 @@ def replay(
 ) -> Comparison:
     """ValueError for a folder without records, or whose observations do not fit the policy's contract."""
     states: dict[str, Any] = {}
+    sessions = [record.session for record in read_records(folder)]
+    newest = {session: number for number, session in enumerate(sessions)}
     requests = guarded = different = 0
     largest = 0.0
-    for record in read_records(folder):
-        if record.fresh or record.session not in states:
-            (states[record.session],) = served.actor.start(1)
-        chunk, states[record.session] = _ask(served, record, states[record.session])
-        requests += 1
-        if record.answer.get("interventions"):
-            guarded += 1
-        else:
-            distance = _distance(chunk, record.answer)
-            largest, different = max(largest, distance), different + (not distance <= tolerance)
-        progress(requests)
+    for number, record in zip(range(len(sessions)), read_records(folder)):  # a server may still be writing
+        state = states.pop(record.session, None)
+        if record.outcome == ANSWERED:
+            requests += 1
+            chunk, state = _ask(served, record, state)
+            if record.answer.get("interventions"):
+                guarded += 1
+            else:
+                distance = _distance(chunk, record.answer)
+                largest, different = max(largest, distance), different + (not distance <= tolerance)
+            progress(requests)
+        if newest[record.session] > number:  # a state may be large, and sessions are many
+            states[record.session] = state
     if not requests:
         raise ValueError(f"{folder} has no complete record to compare with")
     return Comparison(
         requests=requests,
-        sessions=len(states),
+        unanswered=len(sessions) - requests,
+        sessions=len(newest),
         guarded=guarded,
         different=different,
         largest=largest,
@@ -65,6 +72,7 @@ def replay(
 
 
 def _ask(served: Served, record: Record, state: Any) -> tuple[np.ndarray, Any]:
+    """`state`: None where the session begins."""
     try:
         observation = read(record.message, served.robot)
         known = settled(record.message, served.action_horizon, served.robot.action_space.dim)
@@ -72,6 +80,8 @@ def _ask(served: Served, record: Record, state: Any) -> tuple[np.ndarray, Any]:
         raise ValueError(f"a recorded observation does not fit the policy: {error.message}") from error
     if known is not None and not continues(served):
         raise ValueError("the recorded robot told what was settled, and this policy cannot continue it")
+    if record.fresh or state is None:
+        (state,) = served.actor.start(1)
     chunks, after = FixedBatch(served.actor, 1).act([observation], [state], [known])
     return chunks[0], after[0]
 

@@ -1,10 +1,10 @@
 """What every protocol does with a request: admit, read, ask the policy, guard, remember, answer.
 
-    message -> Service.infer(session, message) -> PolicyThread -> safety envelope -> answer
-                                                       (all in one event loop, but the policy's thread)
+    message -> Service.infer(session, read) -> PolicyThread -> safety envelope -> answer
+                                                    (all in one event loop, but the policy's thread)
 
 A session's memory takes its step only when its answer is complete: a request that fails, times out or whose client is
-gone leaves it as it was.
+gone leaves it as it was. All that is refused, by `infer` or by a protocol, is logged and counted here, and once.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from typing import Any
 
-import numpy as np
-
 from volition.contract import require_equal
 from volition.records import Observation, Settled
 from volition.serving import observations
 from volition.serving.batching import Job, PolicyThread, Result
 from volition.serving.config import ServeConfig
+from volition.serving.guard import Guard
 from volition.serving.metrics import Metrics
-from volition.serving.recording import Recorder
+from volition.serving.recording import ANSWERED, Record, Recorder
+from volition.serving.refusals import RefusedError
 from volition.serving.served import Load, Served, continues, describe
-from volition.serving.sessions import Session, Sessions
-from volition_client.envelope import Envelope
+from volition.serving.sessions import Moment, Session, Sessions
 from volition_client.errors import ServerError
-from volition_client.safety import ActionLayout, SafetyLimits
+from volition_client.safety import SafetyLimits
 
 logger = logging.getLogger(__name__)
+HEARING_SECONDS = 1.0  # for those who are given up to hear of it
 
 
 class Service:
@@ -48,28 +48,30 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ):
         """`load` reads the policy anew, for a reload; `clock` never goes back."""
-        self.config, self.metrics, self._limits, self._load = config, Metrics(), limits, load
+        self.config, self.metrics, self._load = config, Metrics(), load
         self._recorder, self._clock = recorder, clock
-        self._pose = pose_entries(served, limits)
-        self.sessions = Sessions(config.sessions, lambda: self._make_envelope(served), clock)
-        self._make_envelope(served)  # says at the start what does not fit
+        self.guard = Guard(served, limits, clock)
+        self.sessions = Sessions(config.sessions, self.guard.make_envelope, clock)
         self.policy = PolicyThread(served, self.metrics, max_batch=config.max_batch, fixed=config.fixed_batch)
         self.metadata = self._describe(served)
         self.draining = False
         self._under_way = 0
+        self._asking: dict[str, asyncio.Timeout] = {}  # session -> until when the policy may answer it
+        self._ends: float | None = None  # when what is under way is given up: the server stops
         self._reloading = asyncio.Lock()
 
     @property
     def served(self) -> Served:
         return self.policy.served
 
-    async def infer(self, session: Session, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request; ServerError for what is refused. Everything is logged and counted."""
+    async def infer(self, session: Session, read: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The answer to one request; RefusedError for what is not answered. `read`: its message, or a ServerError."""
         started = time.perf_counter()
         try:
-            answer = await self._infer(session, message, started)
+            answer = await self._infer(session, read, started)
         except ServerError as error:
-            raise self.refused(session, error.type, error.message) from error
+            session.refusals += 1
+            raise self._refused(error, f"{session.protocol} session {session.id} of {session.peer}") from error
         except asyncio.CancelledError:
             self.metrics.requests.add("abandoned")
             logger.warning("%s session %s of %s: the client left", session.protocol, session.id, session.peer)
@@ -79,49 +81,76 @@ class Service:
         session.latencies.append(time.perf_counter() - started)
         return answer
 
-    def refused(self, session: Session, kind: str, text: str) -> ServerError:
-        """An error to raise for a message that is none, logged and counted as all of them."""
-        session.refusals += 1
-        self.metrics.requests.add(kind)
-        logger.warning("%s session %s of %s: %s: %s", session.protocol, session.id, session.peer, kind, text)
-        return ServerError(kind, text)
+    def refused(self, error: ServerError, protocol: str, peer: str) -> RefusedError:
+        """What a protocol tells who is refused. What never came to `infer` counts as a request of that machine."""
+        if isinstance(error, RefusedError):
+            return error
+        try:
+            self.sessions.take_without(peer)
+        except ServerError as late:
+            error = late
+        return self._refused(error, f"{protocol} of {peer}")
 
-    async def _infer(self, session: Session, message: Mapping[str, Any], started: float) -> dict[str, Any]:
+    def _refused(self, error: ServerError, who: str) -> RefusedError:
+        refused = RefusedError(error)
+        self.metrics.requests.add(refused.type)
+        logger.warning("%s: %s", who, refused)
+        return refused
+
+    async def _infer(self, session: Session, read: Callable[[], Mapping[str, Any]], started: float) -> dict[str, Any]:
         if self.draining:
             raise ServerError("draining", "the server is about to stop; connect again in a moment")
         if session.busy:
             raise ServerError("busy", "the session has a request under way; ask one at a time")
         self.sessions.take(session)
-        observation = observations.read(message, self.served.robot)
-        request = observations.number(message, "request")
+        at, message = time.time(), read()
+        observation, request = observations.read(message, self.served.robot), observations.number(message, "request")
         if request is not None and session.answer is not None and request == session.request:
             return session.answer
-        observed_at = self._observed_at(session, message)
-        forget = observations.flag(message, "reset") or observation.instruction != session.prompt
-        settled = self._settled(message)
-        executed = observations.number(message, "executed")
-        job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
+        before = session.moment()
         session.busy, self._under_way = True, self._under_way + 1
         try:
-            result = await self._ask(job)
-            before = session.moment()
-            if executed is not None and session.envelope is not None:
-                session.envelope.executed(int(executed))
-            answer = self._complete(session, observation, result, forget, observed_at)
-            session.request = None if request is None else int(request)
-            answer["server_timing"] = {
-                "infer_ms": 1e3 * (time.perf_counter() - started),
-                "policy_ms": 1e3 * result.seconds,
-            }
-            session.answer = answer
-            try:
-                await self._record(session, message, answer)
-            except Exception as error:  # whatever it is: what is not recorded has not happened
-                session.go_back(before)
-                raise ServerError("internal", f"the request could not be recorded: {error}") from error
+            answer = await self._act(session, message, observation, started)
+        except (ServerError, asyncio.CancelledError) as error:
+            kind = error.type if isinstance(error, ServerError) else "abandoned"
+            await self._record_failure(_record(session, message, {}, at, kind))
+            raise
+        else:
+            session.request, session.answer = None if request is None else int(request), answer
+            await self._record_answer(session, before, _record(session, message, answer, at))
+            return answer
         finally:
             session.busy, self._under_way = False, self._under_way - 1
+
+    async def _act(
+        self, session: Session, message: Mapping[str, Any], observation: Observation, started: float
+    ) -> dict[str, Any]:
+        """The policy's answer, guarded; the session goes on from it."""
+        observed_at = self._observed_at(session, message)
+        forget = observations.flag(message, "reset") or observation.instruction != session.prompt
+        settled, executed = self._settled(message), observations.number(message, "executed")
+        job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
+        result = await self._ask(session, job)
+        if executed is not None and session.envelope is not None:
+            session.envelope.executed(int(executed))
+        answer = self._complete(session, observation, result, forget, observed_at)
+        answer["server_timing"] = {"infer_ms": 1e3 * (time.perf_counter() - started), "policy_ms": 1e3 * result.seconds}
         return answer
+
+    async def _record_answer(self, session: Session, before: Moment, record: Record) -> None:
+        try:
+            if self._recorder is not None:
+                await self._recorder.write(record)
+        except Exception as error:  # whatever it is: what is not recorded has not happened
+            session.go_back(before)
+            raise ServerError("internal", f"the request could not be recorded: {error}") from error
+
+    async def _record_failure(self, record: Record) -> None:
+        try:
+            if self._recorder is not None:
+                await self._recorder.write(record)
+        except Exception as error:  # there is nothing to take back, and the client hears of the first error
+            logger.error("a request without an answer (%s) could not be recorded: %s", record.outcome, error)
 
     def _settled(self, message: Mapping[str, Any]) -> Settled | None:
         found = observations.settled(message, self.served.action_horizon, self.served.robot.action_space.dim)
@@ -129,20 +158,20 @@ class Service:
             raise ServerError("bad_observation", "this policy cannot continue what is settled (metadata: accepts)")
         return found
 
-    async def _record(self, session: Session, message: Mapping[str, Any], answer: dict[str, Any]) -> None:
-        if self._recorder is not None:
-            await self._recorder.write(session, message, answer, fresh=answer["fresh"])
-
-    async def _ask(self, job: Job) -> Result:
-        self.policy.submit(job)
+    async def _ask(self, session: Session, job: Job) -> Result:
+        seconds = self.config.request_seconds
         try:
-            async with asyncio.timeout(self.config.request_seconds):
+            async with asyncio.timeout(seconds) as self._asking[session.id]:
+                self.policy.submit(job)
                 return await asyncio.wrap_future(job.future)
         except TimeoutError as error:
-            text = f"the policy must answer within {self.config.request_seconds:g} s, and has not"
-            raise ServerError("timeout", text) from error
+            if self.draining:
+                raise ServerError("draining", "the server stops, and the policy has not answered in time") from error
+            raise ServerError("timeout", f"the policy must answer within {seconds:g} s, and has not") from error
         except CancelledError as error:  # of the future, not of this task
             raise ServerError("internal", "the request was dropped") from error
+        finally:
+            del self._asking[session.id]
 
     def _complete(
         self, session: Session, observation: Observation, result: Result, forget: bool, observed_at: float
@@ -151,7 +180,12 @@ class Service:
         fresh = forget or result.forgot or session.memory is None
         if session.envelope is not None and forget:
             session.envelope.forget_target()  # but not how the robot moves: it may be moving
-        actions, interventions = self._guard(session, observation, result.chunk, observed_at)
+        actions, found = self.guard.safe(
+            session.envelope, observation, result.chunk, observed_at, self.served.replan_steps
+        )
+        for one in found:
+            self.metrics.interventions.add(one.kind)
+        session.interventions += len(found)
         if result.forgot:
             self.metrics.fresh.add("another policy")
             logger.warning("session %s: its memory does not fit %s and begins anew", session.id, result.policy)
@@ -162,27 +196,8 @@ class Service:
         if result.confidence is not None:
             answer["confidence"] = result.confidence
         if session.envelope is not None:
-            answer["interventions"] = interventions
+            answer["interventions"] = [f"{one.kind}: {one.text}" for one in found]
         return answer
-
-    def _guard(
-        self, session: Session, observation: Observation, chunk: np.ndarray, observed_at: float
-    ) -> tuple[np.ndarray, list[str]]:
-        if session.envelope is None:
-            if not np.isfinite(chunk).all():
-                raise ServerError("internal", "the policy's actions are not finite; none is sent")
-            return chunk, []
-        pose = observation.state[0, self._pose].tolist() if self._pose else None
-        try:
-            safe, found = session.envelope.guard_trajectory(
-                chunk, pose, observed_at=observed_at, executed=self.served.replan_steps
-            )
-        except RuntimeError as error:  # nothing has been sent that the hold could keep
-            raise ServerError("internal", f"no action is sent: {error}") from error
-        for one in found:
-            self.metrics.interventions.add(one.kind)
-        session.interventions += len(found)
-        return safe.astype(np.float32), [f"{one.kind}: {one.text}" for one in found]
 
     def _observed_at(self, session: Session, message: Mapping[str, Any]) -> float:
         """When the observation was made, on our clock: from its `age`, or from how the robot's own `time` goes on."""
@@ -206,55 +221,57 @@ class Service:
             )
         return now - age
 
-    def _make_envelope(self, served: Served) -> Envelope | None:
-        if self._limits is None:
-            return None
-        layout = ActionLayout.of(describe(served))
-        if layout.kind == "position" and not self._limits.pose:
-            raise ValueError(
-                "the actions are positions, so the safety limits must name the entries of the state that are the "
-                "robot's pose (pose): the first position is counted from there"
-            )
-        return Envelope(layout, self._limits, served.robot.control_hz, self._clock)
-
     async def reload(self) -> str:
         """Read the policy anew and let it take over between two calls; sessions go on. Its name.
 
-        ServerError of type conflict where its contract is another, and the one that is served stays.
+        RefusedError, of type conflict, where that fails or its contract is another, and the one that is served stays.
         """
-        if self._load is None:
-            raise ServerError("conflict", "this server has nothing to load a policy from")
         async with self._reloading:
             try:
-                served = await asyncio.to_thread(self._load)
-                require_equal(
-                    self.served.contract, served.contract, left_name="what is served", right_name="the new one"
-                )
-                rows = await asyncio.to_thread(self.policy.prepare, served)
-                await asyncio.to_thread(self.policy.replace, served, rows)
-            except (ValueError, OSError, RuntimeError) as error:
+                served = await self._replace()
+            except Exception as error:  # whatever a load raises
+                expected = isinstance(error, (ValueError, OSError, RuntimeError))
                 self.metrics.reloads.add("refused")
-                logger.error("the policy was not reloaded: %s", error)
-                raise ServerError("conflict", str(error)) from error
+                logger.error("the policy was not reloaded: %s", error, exc_info=not expected)
+                text = str(error) if expected else f"{type(error).__name__}: {error}"
+                raise RefusedError(ServerError("conflict", text)) from error
         self.metrics.reloads.add("done")
         self.metadata = self._describe(served)
         logger.warning("serving %s now; %d sessions go on", served.name, len(self.sessions))
         return served.name
 
+    async def _replace(self) -> Served:
+        if self._load is None:
+            raise ValueError("this server has nothing to load a policy from")
+        if self.draining:
+            raise RuntimeError("the server is about to stop, and takes no other policy")
+        served = await asyncio.to_thread(self._load)
+        require_equal(self.served.contract, served.contract, left_name="what is served", right_name="the new one")
+        size = await asyncio.to_thread(self.policy.prepare, served)
+        await asyncio.to_thread(self.policy.replace, served, size)
+        return served
+
     def _describe(self, served: Served) -> dict[str, Any]:
         return {**describe(served), "max_message_bytes": self.config.max_message_bytes}
 
     async def drain(self) -> None:
-        """No new requests; those under way get their answers, for `drain_seconds` at most."""
+        """No new requests; those under way get their answers, or after `drain_seconds` hear that they get none."""
         self.draining = True
-        deadline = self._clock() + self.config.drain_seconds
-        while self._under_way and self._clock() < deadline:
+        now = asyncio.get_running_loop().time
+        self._ends = now() + self.config.drain_seconds
+        for until in self._asking.values():
+            if not until.expired():
+                until.reschedule(min(until.when() or self._ends, self._ends))
+        while self._under_way and now() < self._ends + HEARING_SECONDS:
             await asyncio.sleep(0.01)
         if self._under_way:
             logger.error("%d requests were still under way after %g s", self._under_way, self.config.drain_seconds)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.policy.stop)
+        """Waits for the policy's call as long as a drain has left."""
+        left = self.config.drain_seconds if self._ends is None else self._ends - asyncio.get_running_loop().time()
+        if not await asyncio.to_thread(self.policy.stop, max(left, 0.0)):
+            logger.error("the policy's call did not end within %g s and is given up", self.config.drain_seconds)
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
 
@@ -266,14 +283,8 @@ class Service:
         }
 
 
-def pose_entries(served: Served, limits: SafetyLimits | None) -> list[int]:
-    """Where the pose stands in the robot's state; ValueError where it must be known and is not."""
-    if limits is None:
-        return []
-    names = served.robot.state
-    unknown = [name for name in limits.pose if name not in names]
-    if unknown:
-        raise ValueError(f"the limits' pose must name entries of the state ({', '.join(names)}), not {unknown}")
-    if limits.bounds_pose and not limits.pose:
-        raise ValueError("the workspace is bounded, so the limits must say where the pose stands in the state: pose")
-    return [names.index(name) for name in limits.pose]
+def _record(
+    session: Session, message: Mapping[str, Any], answer: dict[str, Any], at: float, outcome: str = ANSWERED
+) -> Record:
+    fresh = bool(answer.get("fresh"))
+    return Record(session=session.id, fresh=fresh, message=dict(message), answer=answer, at=at, outcome=outcome)

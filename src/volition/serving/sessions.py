@@ -1,8 +1,9 @@
 """Sessions: one for each robot that is connected, with all that the server remembers of it.
 
 A websocket or ZeroMQ connection has a session of its own; over HTTP a client makes one. A session whose connection is
-lost is kept for a while, so that a client that comes back finds its policy where it left it. Times are of a clock that
-never goes back.
+lost is kept for a while, so that a client that comes back finds its policy where it left it. HTTP and ZeroMQ do not say
+that a client is gone: where there is no room, their sessions make some when nothing was asked in them for as long.
+Times are of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from volition.serving.batching import Memory
+from volition.serving.refusals import quoted
 from volition_client.envelope import Envelope, Kept
 from volition_client.errors import ServerError
 
@@ -92,7 +94,7 @@ class SessionLimits:
     sessions_per_token: int = 64
     requests_per_second: float = 1000.0  # of one session; a simulator asks as fast as it is answered
     burst: int = 20  # requests that may come at once
-    grace_seconds: float = 30.0  # a session whose connection is lost is kept so long
+    grace_seconds: float = 30.0  # a session whose connection is lost, or that makes room for others, is kept so long
     idle_seconds: float = 600.0  # a session that asks nothing for so long is closed
 
     def __post_init__(self) -> None:
@@ -120,20 +122,23 @@ class Sessions:
 
     def open_once(self, owner: str, protocol: str, peer: str) -> Session:
         """For one request. A token, or without tokens a machine, may ask as often in this way as a session."""
-        self._admit(self._without.setdefault(owner or peer.rpartition(":")[0], self._full()))
+        self.take_without(peer, owner)
         session = self.open(owner, protocol, peer)
         session.allowance = None
         return session
 
     def open(self, owner: str, protocol: str, peer: str) -> Session:
-        """ServerError of type too_many_sessions where there is no room, not even in place of one that was left."""
+        """ServerError of type too_many_sessions where there is no room, not even in place of one that was left.
+
+        Lost connections go first, then what was not used for longest.
+        """
         self.expire()
         for what, most, mine in (
             ("the token", self._limits.sessions_per_token, [s for s in self if s.owner == owner]),
             ("the server", self._limits.sessions, list(self)),
         ):
             if len(mine) >= most:
-                left = sorted((s for s in mine if not s.connected), key=lambda s: s.used_at)
+                left = sorted((s for s in mine if self._was_left(s)), key=lambda s: (s.connected, s.used_at))
                 if not left:
                     raise ServerError("too_many_sessions", f"{what} may have {most} sessions, and has as many")
                 self.close(left[0])
@@ -148,7 +153,7 @@ class Sessions:
         """ServerError of type unknown_session; another's session is unknown as well."""
         session = self._all.get(name)
         if session is None or session.owner != owner:
-            raise ServerError("unknown_session", f"there is no session {name[:40]!r} (any more): open a new one")
+            raise ServerError("unknown_session", f"there is no session {quoted(name)} (any more): open a new one")
         return session
 
     def resume(self, name: str, owner: str, peer: str) -> Session | None:
@@ -177,6 +182,15 @@ class Sessions:
         session.used_at = self._clock()
         if session.allowance is not None:
             self._admit(session.allowance)
+
+    def take_without(self, peer: str, owner: str = "") -> None:
+        """A request without a session comes, of a token or machine; ServerError as `take`."""
+        self._admit(self._without.setdefault(owner or peer.rpartition(":")[0] or peer, self._full()))
+
+    def _was_left(self, session: Session) -> bool:
+        """Whether its place may be given to another."""
+        silent = not _bound(session) and self._clock() - session.used_at > self._limits.grace_seconds
+        return not session.busy and (silent or not session.connected)
 
     def _full(self) -> Allowance:
         return Allowance(left=float(self._limits.burst), filled_at=self._clock())

@@ -23,6 +23,7 @@ from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
 from volition_client.errors import ServerError, to_document
 
 logger = logging.getLogger(__name__)
+TOO_LARGE = 1009  # the code with which a connection is closed for a message above the limit
 
 
 class WebsocketProtocol:
@@ -36,7 +37,7 @@ class WebsocketProtocol:
             session, resumed = self._session(socket, client)
             link = session.link
         except ServerError as error:
-            logger.warning("websocket of %s refused: %s", _peer(socket), error)
+            error = self._service.refused(error, "websocket", _peer(socket))
             status = {"unauthorized": 401, "forbidden": 403, "draining": 503}.get(error.type, 429)
             await socket.send_denial_response(JSONResponse(to_document(error.type, error.message), status))
             return
@@ -82,25 +83,29 @@ class WebsocketProtocol:
                     return
                 answer = await reply
                 await (socket.send_text(answer) if isinstance(answer, str) else socket.send_bytes(answer))
+            if message.get("code") == TOO_LARGE:
+                error = ServerError("too_large", f"a message may have {self._limits.max_bytes} bytes")
+                self._service.refused(error, "websocket", _peer(socket))
         finally:
             incoming.cancel()
 
     async def _reply(self, session: Session, message: Any) -> bytes | str:
         """Bytes are an answer, text is an error."""
         try:
-            data = message.get("bytes")
-            if data is None:
-                raise self._service.refused(session, "bad_message", "requests are binary frames of msgpack, got text")
-            try:
-                request = unpack(data, self._limits)
-            except DecodeError as error:
-                raise self._service.refused(session, "bad_message", str(error)) from error
-            return pack(await self._service.infer(session, request))
+            return pack(await self._service.infer(session, lambda: self._read(message.get("bytes"))))
         except ServerError as error:
             return json.dumps(to_document(error.type, error.message))
         except Exception:  # a defect of ours: that client hears of it, the others go on
             logger.exception("websocket session %s: a request failed", session.id)
             return json.dumps(to_document("internal", "the server failed; its log has the traceback"))
+
+    def _read(self, data: bytes | None) -> Any:
+        if data is None:
+            raise ServerError("bad_message", "requests are binary frames of msgpack, got text")
+        try:
+            return unpack(data, self._limits)
+        except DecodeError as error:
+            raise ServerError("bad_message", str(error)) from error
 
 
 def _peer(socket: WebSocket) -> str:

@@ -28,6 +28,7 @@ from zmq.asyncio import Context
 
 from volition.serving.access import Tokens
 from volition.serving.observations import PREFIX, PROMPT, STATE
+from volition.serving.refusals import quoted
 from volition.serving.service import Service
 from volition.serving.sessions import Session
 from volition_client.errors import ServerError
@@ -60,7 +61,8 @@ class ZmqProtocol:
         while True:
             frames = await self._socket.recv_multipart()
             if len(frames) != 3 or frames[1]:
-                logger.warning("zmq: a message of %d frames is no request, and is left unanswered", len(frames))
+                text = f"a message of {len(frames)} frames is no request, and is left unanswered"
+                self._service.refused(ServerError("bad_message", text), "zmq", frames[0].hex())
                 continue
             task = asyncio.create_task(self._serve(frames[0], frames[2]))
             self._running.add(task)
@@ -75,7 +77,7 @@ class ZmqProtocol:
         try:
             answer = await self._answer(peer, decode(data))
         except ServerError as error:
-            answer = {"error": f"{error.type}: {error.message}"}
+            answer = {"error": str(self._service.refused(error, "zmq", peer.hex()))}
         except Exception:  # a defect of ours: that client hears of it, the others go on
             logger.exception("zmq: a request failed")
             answer = {"error": "internal: the server failed; its log has the traceback"}
@@ -92,15 +94,15 @@ class ZmqProtocol:
             return modalities(self._service.metadata)
         if endpoint not in ("get_action", "reset") or not isinstance(data, dict):
             known = "ping, get_action, reset, get_modality_config"
-            raise ServerError("bad_message", f"there is no endpoint {str(endpoint)[:40]!r} here; there are {known}")
+            raise ServerError("bad_message", f"there is no endpoint {quoted(endpoint)} here; there are {known}")
         session = self._session(peer, client.name)
         if endpoint == "reset":
             if session.busy:
                 raise ServerError("busy", "a request of this robot is under way: reset when it is answered")
             session.memory, session.prompt = None, None
             return {}
-        answer = await self._service.infer(session, to_message(data.get("observation", data), self._service.metadata))
-        return to_actions(answer, self._service.metadata)
+        observation, metadata = data.get("observation", data), self._service.metadata
+        return to_actions(await self._service.infer(session, lambda: to_message(observation, metadata)), metadata)
 
     def _session(self, peer: bytes, owner: str) -> Session:
         known = self._sessions.get(peer)
@@ -142,7 +144,7 @@ def to_message(observation: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
         elif modality in ("language", "annotation"):
             message[PROMPT] = _sentence(name, value)
         else:
-            raise ServerError("bad_observation", f"{name!r} is neither video, state nor language")
+            raise ServerError("bad_observation", f"{quoted(name)} is neither video, state nor language")
     if apart:
         message[STATE] = _joined(apart, metadata["state"])
     return message
@@ -162,7 +164,9 @@ def _unbatched(name: str, value: Any, dimensions: int) -> np.ndarray:
         or set(value.shape[: value.ndim - dimensions]) - {1}
     ):
         found = list(value.shape) if isinstance(value, np.ndarray) else type(value).__name__
-        raise ServerError("bad_observation", f"{name} must be an array with batch and time axes of 1, got {found}")
+        raise ServerError(
+            "bad_observation", f"{quoted(name)} must be an array with batch and time axes of 1, got {found}"
+        )
     return value.reshape(value.shape[value.ndim - dimensions :])
 
 
@@ -170,7 +174,7 @@ def _sentence(name: str, value: Any) -> Any:
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
-        raise ServerError("bad_observation", f"{name} must be one sentence, as in [['open the drawer']]")
+        raise ServerError("bad_observation", f"{quoted(name)} must be one sentence, as in [['open the drawer']]")
     return value
 
 

@@ -92,7 +92,8 @@ def _compare(command: ServeCommand, folder: Path) -> None:
             progress=lambda done: bars.say("replay", 0.0, f"{done} requests"),
         )
     tell(
-        f"{found.requests} requests of {found.sessions} sessions, {found.guarded} left out (safety envelope): "
+        f"{found.requests} requests of {found.sessions} sessions, {found.guarded} left out (safety envelope), "
+        f"{found.unanswered} more had no answer: "
         f"largest difference {found.largest:.3g}, {found.different} above {found.tolerance:g}"
     )
     write(command.json, asdict(found))
