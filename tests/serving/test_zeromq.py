@@ -17,7 +17,7 @@ import zmq
 from tests.serving.robots import expected, look, served
 from volition.serving.config import ServeConfig
 from volition.serving.server import Running, background
-from volition.serving.zeromq import decode
+from volition.serving.zeromq import decode, modalities
 from volition_client import Client, ServerError
 
 
@@ -101,6 +101,8 @@ def test_the_modalities_are_told(arm: Gr00tLike) -> None:
     told = arm.call("get_modality_config")
     assert told["video"]["as_json"]["modality_keys"] == ["static", "gripper"]
     assert told["action"]["as_json"]["delta_indices"] == [0, 1, 2, 3]
+    stateless = modalities({"cameras": {"static": {}}, "state": [], "action_horizon": 2})
+    assert list(stateless) == ["video", "action", "language"]
 
 
 GOOD = nested(look(1))

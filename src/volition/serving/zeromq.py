@@ -115,12 +115,14 @@ class ZmqProtocol:
 
 
 def modalities(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """As GR00T's `ModalityConfig`, which refuses one without keys: a robot without a state has no such modality."""
     keys = {"video": list(metadata["cameras"]), "state": ["state"] if metadata["state"] else [], "action": ["actions"]}
     keys["language"] = ["task"]
     steps = list(range(int(metadata["action_horizon"])))
     found = {
         name: {"delta_indices": steps if name == "action" else [0], "modality_keys": listed}
         for name, listed in keys.items()
+        if listed
     }
     return {name: {"__ModalityConfig_class__": True, "as_json": one} for name, one in found.items()}
 
