@@ -53,6 +53,13 @@ class EnvConfig(Protocol):
         return all(name in own for name in vars(EnvConfig) if name[0] != "_")
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """A config whose camera can be moved from where policies learned to look through it: a row of `--probes`."""
+
+    def camera_moved(self) -> tuple[str, EnvConfig]: ...  # what was done, for people; the same with the camera there
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that `volition doctor` looked at."""
