@@ -66,7 +66,7 @@ class Simulator:
         self._painter = Painter(self._p, self._env.cid, robot) if renderer == "tiny" else None
         self.layout = LAYOUTS[scene]
         require_measures(scene, self._measure())
-        if renderer == "egl":  # the first pictures of a process are lit otherwise than all that follow
+        if renderer == "egl":  # the first pictures of a process lack their shadows
             for name in CAMERAS:
                 self.render(name, largest, largest)
 
