@@ -32,7 +32,7 @@ class EnvConfig(Protocol):
     @property
     def scenes(self) -> tuple[str, ...]: ...  # that episodes are dealt to; ("",) where there is one only
     @property
-    def max_steps(self) -> int: ...  # control steps that a task has by its protocol
+    def max_steps(self) -> int: ...  # control steps that a task has by its protocol, the longest
     @property
     def slots_per_worker(self) -> int: ...  # environments that one process can hold; 1 where a simulator has globals
     def make(self) -> Env: ...  # in the process that will own it
