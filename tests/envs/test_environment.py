@@ -52,6 +52,23 @@ def test_a_start_is_the_same_whatever_ran_before(env: DeskEnv) -> None:
     assert not np.array_equal(first["stack_block", 0], first["stack_block", 1])
 
 
+def test_a_moved_camera_looks_at_the_same_start() -> None:
+    config = DeskConfig(image_sizes=SIZES, shift=True)
+    name, moved = config.camera_moved()
+    assert name == "static camera turned by 5 degrees"
+    start, seen, held = Start(3, ("stack_block",), "B"), [], []
+    for one in (config, moved):
+        env = one.make()
+        env.reset(start)
+        seen.append(env.observe(""))
+        held.append(env.desk.scene_obs())
+    assert np.array_equal(*held)
+    assert np.array_equal(seen[0].state, seen[1].state)
+    assert np.array_equal(seen[0].images["gripper"], seen[1].images["gripper"])
+    assert not np.array_equal(seen[0].images["static"], seen[1].images["static"])
+    assert config.feasible(start) == moved.feasible(start)
+
+
 def test_scenes_are_drawn_from_those_allowed() -> None:
     env = DeskEnv(DeskConfig(scenes=("B", "D")))
     scenes = set()

@@ -6,20 +6,25 @@ import builtins
 import dataclasses
 import pickle
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from tests.slide import CORNERS, LIMIT, SIDE, Slide, SlideConfig
 from volition.envs.base import EnvConfig
-from volition.envs.gymnasium.adapter import resized
+from volition.envs.gymnasium.adapter import RestingEnv, resized
 from volition.envs.gymnasium.generic import GymnasiumConfig, words
 from volition.envs.gymnasium.libero import arrays_may_be_read
+from volition.envs.gymnasium.metaworld import MetaworldEnv
+from volition.envs.gymnasium.simpler import SimplerConfig
 from volition.envs.table import find_env
+from volition.evaluation.episodes import Resting
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.records import Observation, Start
@@ -163,3 +168,81 @@ def test_starts_that_libero_ships_can_be_read_and_nothing_else(kind: Any, tmp_pa
         assert np.array_equal(torch.load(tmp_path / "task.pruned_init"), states)
         with pytest.raises(pickle.UnpicklingError):
             torch.load(tmp_path / "other")
+
+
+class Simpler:
+    """What SimplerEnv's environments are to the adapter: a step shows success where `succeeds` says so."""
+
+    unwrapped = property(lambda self: self)
+
+    def __init__(self, name: str, succeeds: Sequence[bool]):
+        self.name, self.succeeds, self.steps, self.asked = name, succeeds, 0, []
+
+    def reset(self, **how: Any) -> tuple[None, dict[str, Any]]:
+        self.how, self.steps = how, 0
+        return None, {}
+
+    def step(self, action: np.ndarray) -> tuple[None, float, bool, bool, dict[str, Any]]:
+        self.asked.append(action.tolist())
+        self.steps += 1
+        return None, 0.0, self.succeeds[self.steps - 1], self.steps == len(self.succeeds), {}
+
+    def get_language_instruction(self) -> str:
+        return self.name
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("judged", "succeeds", "wanted"),
+    [
+        ("any_step", (False, True, False), [False, True]),
+        ("last_step", (False, True, False), [False, False, False]),
+        ("last_step", (False, True, True), [False, False, True]),
+    ],
+)
+def test_simpler_is_stood_stepped_and_judged_by_its_own_rules(
+    judged: Any, succeeds: Sequence[bool], wanted: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = "google_robot_move_near"
+    simpler = types.SimpleNamespace(ENVIRONMENTS=[task], make=lambda name: Simpler(name, succeeds))
+    monkeypatch.setitem(sys.modules, "simpler_env", simpler)
+    config = SimplerConfig(robot_name="google_robot", judged=judged)
+    env = config.make()
+    env.reset(Start(500_000, (task,)))
+    env.begin(task)
+    world = env.world._env  # type: ignore[attr-defined]
+    # The arrangements are numbered below 60: a seed as such is an error there.
+    assert world.how == {"seed": 500_000, "options": {"obj_init_options": {"episode_id": 500_000 % 60}}}
+    rests = env.rest()
+    assert rests.tolist() == [0.0] * 6 + [1.0], "open, as it begins"
+    assert [env.step(np.array([0.5] * 6 + [-1.0])) for _ in wanted] == wanted
+    assert world.asked[0][6] == 1.0, "+1 closes there"
+    assert env.rest().tolist() == [0.0] * 6 + [-1.0]
+    assert config.max_steps == 200, "of its longest task; each is ended by its own limit"
+
+
+def test_every_task_has_its_own_limit_of_steps() -> None:
+    gymnasium.register("tests/SlideShort-v0", entry_point=Slide, max_episode_steps=3, kwargs={"corner": "left"})
+    gymnasium.register("tests/SlideEndless-v0", entry_point=Slide, kwargs={"corner": "left"})
+    config = GymnasiumConfig(ids=("tests/SlideShort-v0", LEFT))
+    assert config.max_steps == LIMIT
+    assert config.spec.action_space.dim == 2
+    for given, alive in ((config, 3), (dataclasses.replace(config, steps=5), 5)):
+        env = given.make()
+        env.reset(Start(0, config.ids[:1]))
+        env.begin(config.ids[0])
+        seen = []
+        for _ in range(7):
+            env.step(np.array([0.1, 0.0]))
+            seen.append(env.observe("").state.tolist())
+        assert len({str(one) for one in seen}) == alive, "what is over stays as it is"
+    with pytest.raises(ValueError, match=r"tests/SlideEndless-v0 must have a limit of steps"):
+        _ = GymnasiumConfig(ids=(LEFT, "tests/SlideEndless-v0")).max_steps
+
+
+def test_robots_that_are_told_motions_can_wait_and_others_do_not_pretend() -> None:
+    assert not isinstance(SlideConfig().make(), Resting)
+    assert issubclass(MetaworldEnv, RestingEnv)
+    assert MetaworldEnv.open_hand == -1.0

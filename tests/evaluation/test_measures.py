@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from volition.evaluation.journal import Journal, read_journal
 from volition.evaluation.measures import score_measures
 from volition.evaluation.perturb import ActionNoise, Perturbed
 from volition.evaluation.rollout import RolloutConfig, evaluate
-from volition.evaluation.statistics import bootstrap_mean, wilson
+from volition.evaluation.statistics import student_mean, wilson
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_score import figures
 from volition.studies.eval_text import lines
@@ -47,7 +48,7 @@ def test_numbers_become_means_and_yes_or_no_a_rate() -> None:
     ways = [attempt.measures["way"] for attempt in attempts if attempt.measures]
     good = [attempt.measures["way"] for attempt in attempts if attempt.measures and attempt.success]
     assert (len(ways), len(good)) == (8, 4)
-    assert (score["way"].every, score["way"].succeeded) == (bootstrap_mean(ways), bootstrap_mean(good))
+    assert (score["way"].every, score["way"].succeeded) == (student_mean(ways), student_mean(good))
     edges = sum(bool(attempt.measures and attempt.measures["met_the_edge"]) for attempt in attempts)
     assert score["met_the_edge"].every == wilson(edges, 8)
     assert figures(results)["measures"]["way"]["of_successes"]["num_attempts"] == 4
@@ -84,3 +85,14 @@ def test_the_terminal_shows_them_with_their_intervals() -> None:
     row = next(line for line in text if line.strip().startswith("way "))
     mean, (low, high) = score["measures"]["way"]["mean"], score["measures"]["way"]["interval"]
     assert f"{mean:.3g} ({low:.3g} to {high:.3g})" in row
+
+
+def test_one_attempt_has_a_mean_and_no_interval_that_anybody_trips_over() -> None:
+    score = figures(evaluate(Seeker(), MeasuredWorld(), TRIALS[:1], HERE))
+    way = score["measures"]["way"]
+    assert way["interval"] is None
+    assert json.loads(json.dumps(score, allow_nan=False)) == score
+    shown = dict.fromkeys(("num_errors", "repeated_episodes", "steps_per_policy_call", "max_steps"), 0)
+    text = list(lines(score | shown | {"folder": "here", "settings": {"simulator": {}}}))
+    row = next(line for line in text if line.strip().startswith("way "))
+    assert row.split() == ["way", f"{way['mean']:.3g}", f"{way['mean']:.3g}"]

@@ -169,6 +169,10 @@ def test_without_acting_the_error_ranks() -> None:
     assert [row.name for row in found] == ["b", "a"]
     assert found[0].success is None
     assert "success" not in columns(found)
+    # One seed has no spread: the page says none, and the file can be read by whatever reads JSON.
+    assert dict(zip(columns(found), cells(found[0], found)))["MAE"] == "0.1"
+    mae = json.loads(json.dumps(found[0].to_json(), allow_nan=False))["measures"]["mae"]
+    assert mae == {"value": 0.1, "low": None, "high": None, "count": 1}
 
 
 def test_a_recipe_without_an_environment_says_so_before_the_first_run(tmp_path: Path, capsys: Any) -> None:

@@ -81,7 +81,7 @@ def test_chains_have_their_average_length(tmp_path: Path) -> None:
     document, score = written(done), score_of(done)
     assert document["mean_completed_subtasks"] == round(score["average_length"], 4)
     assert document["mean_success"] == round(score["chain_success"][-1], 4)
-    assert [task["task"] for task in document["tasks"]] == [f"chain_{i:04d}" for i in range(5)]
+    assert [task["task"] for task in document["tasks"]] == [f"seq_{i:04d}" for i in range(5)]
     assert document["tasks"][0]["episodes"][0]["subtasks"][0]["task"] in TASKS
 
 

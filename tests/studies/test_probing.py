@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.evaluation.worlds import Lazy, RestlessConfig, Seeker, WatchedConfig
-from tests.toy import SPEC, TASKS, Toy, ToyConfig
+from tests.toy import SIZE, SPEC, TASKS, Toy, ToyConfig
 from volition.config import Contract, DataConfig, Experiment, WindowConfig
 from volition.data.transforms import BlackOut, Chain, Deafen
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.desk.environment import DeskConfig
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
-from volition.records import Start
+from volition.records import Observation, Start
 from volition.studies import eval_subject, probing
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_subject import Subject
@@ -51,8 +52,8 @@ def test_a_policy_that_looks_and_listens(config: Config) -> None:
     found = probing.probe(config, subject(Seeker(horizon=6), Path("seeker")), config.environment, quiet)
     rows = {row["name"]: row for row in found["rows"]}
     assert list(rows) == [
-        "undisturbed", "nothing said", "base camera black", "noisy pictures", "darker pictures", "brighter pictures",
-        "pictures shifted by 5 %", "noisy actions", "actions 2 steps late",
+        "undisturbed", "nothing said", "said as in training", "base camera black", "noisy pictures", "darker pictures",
+        "brighter pictures", "pictures shifted by 5 %", "noisy actions", "actions 2 steps late",
     ]  # fmt: skip
     assert rows["undisturbed"]["success_rate"] == 1.0
     assert rows["base camera black"]["success_rate"] == 0.0
@@ -125,13 +126,83 @@ def test_only_what_the_policy_looks_at_is_drawn(tmp_path: Path) -> None:
     assert replace(seeker, cameras=()).fit(ToyConfig()) == ToyConfig(), "it always draws its one camera"
 
 
-def test_what_an_environment_cannot_say_leaves_its_row_empty(config: Config) -> None:
+def test_what_an_environment_cannot_say_leaves_its_row_empty(config: Config, tmp_path: Path) -> None:
     config = replace(config, environment=RestlessConfig(), workers=1, starts=1)
     found = probing.probe(config, subject(Lazy(horizon=6), Path("lazy")), config.environment, quiet)
     empty = [row for row in found["rows"] if "error" in row]
     assert [row["name"] for row in empty] == ["actions 2 steps late"]
-    assert "a method `rest() -> action`" in empty[0]["error"]
+    assert "no method `rest() -> action`" in empty[0]["error"]
     assert found["swap"] is None
     text = "\n".join(lines({"probes": found}))
-    assert "could not be tried: ValueError: to delay actions" in text
+    assert "could not be tried: the environment does not say how its robot waits" in text
     assert "whether it does what it is told could not be tried" in text
+    assert not list(tmp_path.rglob("*-late-*")), "what cannot be tried is not run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovableConfig(WatchedConfig):
+    """Its camera can be where it sees nothing of the squares."""
+
+    away: bool = False
+
+    def make(self) -> Toy:
+        made = super().make()
+        if self.away:
+            made._draw = lambda scale: np.full((SIZE * scale, SIZE * scale, 3), 200, np.uint8)  # type: ignore[method-assign]
+        return made
+
+    def camera_moved(self) -> tuple[str, MovableConfig]:
+        return "camera turned away", replace(self, away=True)
+
+
+def test_an_environment_that_can_move_its_camera_is_tried_with_it_there(config: Config) -> None:
+    config = replace(config, environment=MovableConfig())
+    found = probing.probe(config, subject(Seeker(horizon=6), Path("seeker")), config.environment, quiet)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["undisturbed"]["success_rate"] == 1.0
+    assert rows["camera turned away"]["success_rate"] == 0.0
+    assert rows["camera turned away"]["change"]["num_pairs"] == 12, "the same starts"
+
+
+class FewWords(Toy):
+    """Has so many sentences for validation, the first of which is all there is for training."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.count = count
+
+    def instructions(self, task: str, split: str) -> tuple[str, ...]:
+        colour = task.removeprefix("reach_")
+        return tuple(f"{colour} {i}" for i in range(self.count if split == "validation" else 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewWordsConfig(ToyConfig):
+    count: int = 1
+
+    def make(self) -> Toy:
+        return FewWords(self.count)
+
+
+class LostForWords(Seeker):
+    """Knows the first wordings alone."""
+
+    def _chunk(self, observation: Observation) -> np.ndarray:
+        return super()._chunk(observation) * (np.nan if observation.instruction.endswith("1") else 1.0)
+
+
+def test_without_another_wording_nothing_is_said_in_other_words(config: Config, tmp_path: Path) -> None:
+    config = replace(config, environment=FewWordsConfig(), starts=1)
+    found = probing.probe(config, subject(Seeker(horizon=6), Path("seeker")), config.environment, quiet)
+    row = next(row for row in found["rows"] if row["name"] == "said in other words")
+    assert row["error"] == "the environment has no other wording"
+    assert "the environment has no other wording" in Path(found["page"]).read_text(encoding="utf-8")
+    assert not list(tmp_path.rglob("*-said-in-*")), "nothing is run for it"
+
+
+def test_a_wording_that_breaks_every_episode_keeps_its_row(config: Config) -> None:
+    config = replace(config, environment=FewWordsConfig(count=2), starts=1)
+    found = probing.probe(config, subject(LostForWords(horizon=6), Path("lost")), config.environment, quiet)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["undisturbed"]["success_rate"] == 1.0
+    assert "actions must be finite" in rows["said in other words"]["error"]

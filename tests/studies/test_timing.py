@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.evaluation.worlds import Seeker
+from tests.evaluation.worlds import RestlessConfig, Seeker
 from tests.studies.test_probing import quiet, subject
 from tests.toy import ToyConfig
+from volition.records import Observation
 from volition.studies import eval_subject, timing
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_subject import latency_of
@@ -45,6 +48,39 @@ def test_success_falls_with_latency_where_the_robot_waits(config: EvalConfig[Any
     assert "success, if late by" in text
     assert "cannot continue what is settled" in text
     assert tmp_path in Path(found["plot"]).parents
+
+
+def test_a_robot_that_cannot_wait_is_never_late_and_keeps_its_table(config: EvalConfig[Any]) -> None:
+    config = replace(config, environment=RestlessConfig(), starts=1)
+    found = timing.timing(config, subject(Seeker(horizon=10), Path("seeker")), config.environment, quiet)
+    rows = {(row["chunking"], row["latency"]): row for row in found["rows"]}
+    assert rows["execute", 0]["success_rate"] == rows["overlap", 0]["success_rate"] == 1.0
+    assert all(
+        "how its robot waits" in row["left_out"]
+        for (name, late), row in rows.items()
+        if late in (2, 4) and name != "realtime"
+    )
+    assert "has no method `rest() -> action`" in "\n".join(lines({"timing": found}))
+
+
+class Breaking(Seeker):
+    """Answers what is no number."""
+
+    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+        chunks, after = super().act(observations, states)
+        return chunks * np.nan, after
+
+
+def test_a_row_of_errors_says_so(config: EvalConfig[Any]) -> None:
+    config = replace(config, latencies=(2,), starts=1)
+    found = timing.timing(config, subject(Breaking(horizon=10), Path("breaking")), config.environment, quiet)
+    tried = [row for row in found["rows"] if "left_out" not in row]
+    assert len(tried) == 6
+    assert all("must be finite" in row["error"] for row in tried)
+    assert Path(found["plot"]).exists()
+    text = "\n".join(lines({"timing": found}))
+    assert text.count("only errors") == 6
+    assert "actions must be finite" in text
 
 
 def test_latency_is_told_or_measured(config: EvalConfig[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ class EnvConfig(Protocol):
     @property
     def scenes(self) -> tuple[str, ...]: ...  # that episodes are dealt to; ("",) where there is one only
     @property
-    def max_steps(self) -> int: ...  # control steps that a task has by its protocol
+    def max_steps(self) -> int: ...  # control steps that a task has by its protocol, the longest
     @property
     def slots_per_worker(self) -> int: ...  # environments that one process can hold; 1 where a simulator has globals
     def make(self) -> Env: ...  # in the process that will own it
@@ -51,6 +51,13 @@ class EnvConfig(Protocol):
         """A class is one by the names of its members, so that the command line can draw the fields of any of them."""
         own = {*dir(other), *getattr(other, "__dataclass_fields__", ())}
         return all(name in own for name in vars(EnvConfig) if name[0] != "_")
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A config whose camera can be moved from where policies learned to look through it: a row of `--probes`."""
+
+    def camera_moved(self) -> tuple[str, EnvConfig]: ...  # what was done, for people; the same with the camera there
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ import math
 from bisect import bisect_left
 from statistics import NormalDist
 
-from volition.evaluation.statistics import CONFIDENCE
-
+CONFIDENCE = 0.95
 PRECISION = 1e-10
 
 

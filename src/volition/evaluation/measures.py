@@ -2,7 +2,7 @@
 
     results --score_measures--> {"path_ratio": MeasureScore, "collided": MeasureScore}
 
-Numbers have a mean with its bootstrap interval, yes or no a rate with Wilson's.
+Numbers have a mean with Student's interval, yes or no a rate with Wilson's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volition.evaluation.episodes import EpisodeResult, judged
-from volition.evaluation.statistics import Estimate, bootstrap_mean, wilson
+from volition.evaluation.statistics import Estimate, student_mean, wilson
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ def score_measures(results: Sequence[EpisodeResult]) -> dict[str, MeasureScore]:
 def _estimate(values: Sequence[float | bool]) -> Estimate:
     if all(isinstance(value, bool) for value in values):
         return wilson(sum(map(bool, values)), len(values))
-    return bootstrap_mean(values)
+    return student_mean(values)
 
 
 def _to_json(estimate: Estimate) -> dict[str, Any]:
-    return {"mean": estimate.value, "interval": list(estimate.interval), "num_attempts": estimate.count}
+    return {"mean": estimate.value, "interval": estimate.known, "num_attempts": estimate.count}

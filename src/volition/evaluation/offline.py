@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.evaluation.statistics import Estimate, bootstrap_mean
+from volition.evaluation.statistics import Estimate, bounded_mean, student_mean
 from volition.records import Actor, Episode, Observation
 
 
@@ -36,7 +36,7 @@ class OfflineScore:
     num_episodes: int
 
     def to_json(self) -> dict[str, Any]:
-        show = lambda e: {"value": e.value, "interval": list(e.interval)}
+        show = lambda e: {"value": e.value, "interval": e.known}
         return {
             "mae": {name: show(e) for name, e in self.mae.items()},
             "constant_mae": self.constant_mae,
@@ -107,9 +107,9 @@ def _score(predicted: Sequence[np.ndarray], actual: Sequence[np.ndarray], space:
     horizon = predicted[0].shape[1]
     ahead = [_chunk_error(predicted, actual, k, continuous) for k in range(horizon)] if continuous else []
     return OfflineScore(
-        mae={names[i]: bootstrap_mean([float(e[:, i].mean()) for e in errors]) for i in continuous},
+        mae={names[i]: student_mean([float(e[:, i].mean()) for e in errors], least=0.0) for i in continuous},
         constant_mae={names[i]: float(np.mean(still, axis=0)[i]) for i in continuous},
-        accuracy={names[i]: bootstrap_mean([float(r[:, i].mean()) for r in right]) for i in binary},
+        accuracy={names[i]: bounded_mean([float(r[:, i].mean()) for r in right], 0.0, 1.0) for i in binary},
         constant_accuracy={names[i]: float(np.mean(lucky, axis=0)[i]) for i in binary},
         chunk_mae=tuple(value for value in ahead if value is not None),
         num_steps=len(everything),

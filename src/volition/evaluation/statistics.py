@@ -1,8 +1,8 @@
 """Rates, means and differences with their intervals: no number is reported without one.
 
-    outcomes --> wilson | mean_over_tasks | bounded_mean | bootstrap_mean --> Estimate(value, low, high, count)
+    outcomes --> wilson | mean_over_tasks | bounded_mean | student_mean --> Estimate(value, low, high, count)
     outcomes of two policies on the same starts --> paired_difference --> Difference
-    rate or spread, difference --> episodes_needed | pairs_needed | pairs_for_margin --> how many such a claim takes
+    rate or spread, difference --> episodes_needed | pairs_needed | chains_needed --> how many such a claim takes
 
 Everything is deterministic: resampling is seeded.
 """
@@ -17,13 +17,17 @@ from typing import Any
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from volition.evaluation.margin import CONFIDENCE, score_interval
+
 FEWEST = 6  # pairs that differ, all in one direction, below which McNemar's exact test never shows it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A value, the interval that holds the true one with 95 % confidence, and how many outcomes it rests on."""
+    """A value, the interval that holds the true one with 95 % confidence, and how many outcomes it rests on.
+
+    From minus to plus infinity where the outcomes say nothing of how sure it is: one, or several that are all equal.
+    """
 
     value: float
     low: float
@@ -38,14 +42,21 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         return (self.low, self.high)
 
+    @property
+    def known(self) -> list[float] | None:
+        """The interval for JSON; None where nothing is known of it."""
+        return [self.low, self.high] if math.isfinite(self.high - self.low) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """How much better the first policy does than the second, in the mean over the same starts.
 
-    `low`..`high` is the 95 % interval; `p_value` is two-sided, of McNemar's exact test where outcomes are yes or no;
-    `only_first` and `only_second` count the starts on which one of the two did better; `needed`: as many starts would
-    show a difference of this size, if it is the true one, in four of five tries (0: there is none).
+    `low`..`high` is the 95 % interval, Tango's where outcomes are yes or no. `p_value` is two-sided, of McNemar's exact
+    test there, and decides whether a difference is shown: it is the more careful one, so that the interval of a few
+    differing starts may lie beside 0 without that. `only_first` and `only_second` count the starts on which one of the
+    two did better; `needed`: as many starts would show a difference of this size, if it is the true one, in four of
+    five tries (0: there is none).
     """
 
     value: float
@@ -129,19 +140,38 @@ def bounded_mean(values: Sequence[float], low: float, high: float, confidence: f
     )
 
 
-def bootstrap_mean(
-    values: Sequence[float], *, confidence: float = CONFIDENCE, num_samples: int = 4000, seed: int = 0
-) -> Estimate:
-    """The mean of any numbers and its percentile bootstrap interval; `bounded_mean` where they are bounded."""
+def student_mean(values: Sequence[float], *, least: float = -math.inf, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean of any numbers, none below `least`, and Student's interval; `bounded_mean` where both ends are known.
+
+    One value, or several that are all equal, have none. Simulated over normal, exponential and log-normal values, this
+    covers the truth in 95, 88 to 94 and 82 to 91 % of trials with 3 to 60 values; a percentile bootstrap, in fewer.
+    """
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or not len(data):
         raise ValueError(f"a mean needs at least one value in one row, got shape {data.shape}")
-    rng = np.random.default_rng(seed)
-    means = data[rng.integers(len(data), size=(num_samples, len(data)))].mean(axis=1)
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    mean = float(data.mean())  # rounding must not push the mean out of an interval without width
-    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=len(data))
+    mean, half = float(data.mean()), math.inf
+    if data.min() < data.max():
+        half = student_quantile(0.5 + confidence / 2.0, len(data) - 1) * float(data.std(ddof=1)) / math.sqrt(len(data))
+    return Estimate(value=mean, low=min(mean, max(least, mean - half)), high=mean + half, count=len(data))
+
+
+def student_quantile(share: float, freedom: int) -> float:
+    """Below which this share of Student's t lies, with so many degrees of freedom; to 0.2 %.
+
+    Exact for one and two, from there on the expansion around the normal one (Abramowitz and Stegun, 26.7.5).
+    """
+    if freedom == 1:
+        return math.tan(math.pi * (share - 0.5))
+    if freedom == 2:
+        return (2.0 * share - 1.0) / math.sqrt(2.0 * share * (1.0 - share))
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        (z**3 + z) / 4.0,
+        (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0,
+        (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0,
+        (79.0 * z**9 + 776.0 * z**7 + 1482.0 * z**5 - 1920.0 * z**3 - 945.0 * z) / 92160.0,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], *, most: float = 1.0) -> Difference:
@@ -153,13 +183,16 @@ def paired_difference(first: Sequence[float], second: Sequence[float], *, most: 
         raise ValueError(f"paired outcomes must belong to the same starts, got {len(first)} and {len(second)}")
     gains = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     estimate = bounded_mean(gains.tolist(), -most, most)
+    only_first, only_second = int((gains > 0).sum()), int((gains < 0).sum())
+    yes_or_no = most == 1.0 and bool(np.isin(gains, (-1.0, 0.0, 1.0)).all())
+    low, high = score_interval(only_first, only_second, len(gains)) if yes_or_no else estimate.interval
     return Difference(
         value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
+        low=low,
+        high=high,
         p_value=sign_flip(gains),
-        only_first=int((gains > 0).sum()),
-        only_second=int((gains < 0).sum()),
+        only_first=only_first,
+        only_second=only_second,
         count=len(gains),
         needed=pairs_needed(gains),
     )
@@ -190,15 +223,13 @@ def mcnemar(only_first: int, only_second: int) -> float:
 def episodes_needed(first: float, second: float, *, power: float = 0.8, confidence: float = CONFIDENCE) -> int:
     """Episodes each of two policies needs so that a true difference of these rates is claimed with `power`.
 
-    For independent starts, by the normal approximation; common starts need at most as many.
+    By McNemar's exact test on common starts, on which the two succeed independently; where they succeed at the same
+    ones, or starts are independent and the test is one for that, as many are more than enough.
     """
     if not (0.0 <= first <= 1.0 and 0.0 <= second <= 1.0) or first == second:
         raise ValueError(f"two different rates between 0 and 1 are needed, got {first} and {second}")
-    sure, strong = NormalDist().inv_cdf(0.5 + confidence / 2.0), NormalDist().inv_cdf(power)
-    middle = (first + second) / 2.0
-    spread = first * (1.0 - first) + second * (1.0 - second)
-    needed = (sure * math.sqrt(2.0 * middle * (1.0 - middle)) + strong * math.sqrt(spread)) ** 2
-    return max(1, math.ceil(needed / (first - second) ** 2))
+    spread = math.sqrt(first * (1.0 - first) + second * (1.0 - second))
+    return _starts(abs(first - second), spread, power, confidence)
 
 
 def pairs_needed(gains: np.ndarray, *, power: float = 0.8, confidence: float = CONFIDENCE) -> int:
@@ -209,24 +240,29 @@ def pairs_needed(gains: np.ndarray, *, power: float = 0.8, confidence: float = C
     mean, widest = float(gains.mean()), max(1.0, float(np.abs(gains).max()))
     if mean == 0.0:
         return 0
-    spread = float(np.std([*gains, widest, -widest]))
-    return max(FEWEST, math.ceil((_sureness(power, confidence) * spread / mean) ** 2))
+    return max(FEWEST, _starts(abs(mean), float(np.std([*gains, widest, -widest])), power, confidence))
 
 
 def chains_needed(lengths: Sequence[int], difference: float, *, most: int, power: float = 0.8) -> int:
     """Chains each of two policies needs so that means which differ so much are told apart with `power`.
 
-    For independent starts and policies whose lengths, of at most `most`, spread as these and two chains of the widest
-    kind do: a few equal chains do not tell that all are. Common starts need at most as many.
+    For policies whose lengths, of at most `most`, spread as these and two chains of the widest kind do: a few equal
+    chains do not tell that all are. As in `episodes_needed`, from common starts on which the two go independently.
     """
     if difference <= 0:
         raise ValueError(f"a difference of means to be found must be above 0, got {difference}")
-    spread = float(np.std([*lengths, 0, most]))
-    return max(1, math.ceil(2.0 * (_sureness(power, CONFIDENCE) * spread / difference) ** 2))
+    return _starts(difference, math.sqrt(2.0) * float(np.std([*lengths, 0, most])), power, CONFIDENCE)
 
 
-def _sureness(power: float, confidence: float) -> float:
-    return NormalDist().inv_cdf(0.5 + confidence / 2.0) + NormalDist().inv_cdf(power)
+def _starts(difference: float, spread: float, power: float, confidence: float) -> int:
+    """Common starts so that gains of this mean and standard deviation are claimed with `power` by random signs.
+
+    Signs turn a gain around 0, not around its mean, and a sum moves in steps of 2, half of which the exact test gives
+    away: n difference - 1 = sqrt(n) width. Counted out, McNemar's exact test then has 80 to 93 % power for 80 %.
+    """
+    sure, strong = NormalDist().inv_cdf(0.5 + confidence / 2.0), NormalDist().inv_cdf(power)
+    width = sure * math.hypot(spread, difference) + strong * spread
+    return math.ceil(((width + math.sqrt(width**2 + 4.0 * difference)) / (2.0 * difference)) ** 2)
 
 
 def _bounds(mean: float, spread: float, count: int, confidence: float) -> tuple[float, float]:

@@ -7,11 +7,11 @@ the paired difference of the success rates (`evaluation.margin`) lies above minu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from volition.envs.base import EnvConfig
 from volition.evaluation.episodes import EpisodeResult, Trial
-from volition.evaluation.margin import score_interval, starts_for_margin
+from volition.evaluation.margin import starts_for_margin
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.statistics import Difference, paired_difference
 from volition.records import Actor
@@ -71,13 +71,11 @@ def judge(ours: Sequence[EpisodeResult], theirs: Sequence[EpisodeResult], margin
     before = [float(one.success) for one, _ in counted]
     after = [float(other.success and not other.error) for _, other in counted]
     found = paired_difference(after, before)
-    outcomes = found.only_first, found.only_second, found.count
-    low, high = score_interval(*outcomes)
     return ClosedLoop(
         exported=sum(after) / len(after),
         policy=sum(before) / len(before),
-        difference=replace(found, low=low, high=high),
+        difference=found,
         margin=margin,
-        enough=starts_for_margin(*outcomes, margin),
+        enough=starts_for_margin(found.only_first, found.only_second, found.count, margin),
         num_errors=sum(bool(result.error) for result in (*ours, *theirs)),
     )

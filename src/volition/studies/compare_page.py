@@ -72,10 +72,10 @@ def _errors(rows: Sequence[Row]) -> list[str]:
 
 
 def _spread(estimate: Estimate | None) -> str:
-    """Mean and, with several seeds, from where to where the seeds reach."""
+    """Mean and, with several seeds, its interval."""
     if estimate is None:
         return ""
-    reach = f" ({estimate.low:.3g} to {estimate.high:.3g})" if estimate.count > 1 else ""
+    reach = f" ({estimate.low:.3g} to {estimate.high:.3g})" if estimate.known else ""
     return f"{estimate.value:.3g}{reach}"
 
 
@@ -93,7 +93,7 @@ def _table(rows: Sequence[Row]) -> str:
     return (
         f"<section><h2>The table</h2><p>{seeds} training seed{'s' if seeds > 1 else ''} a row; same data, order of "
         f"samples, held-out episodes, steps and starts for all. {success if acted else ''}Losses and errors: mean over "
-        "seeds, with their bootstrap interval where there are several.</p>"
+        "seeds, with Student's interval where there are several.</p>"
         f'<div class="compared"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
     )
 

@@ -15,10 +15,10 @@ from typing import Any
 from volition.evaluation.statistics import (
     Difference,
     Estimate,
-    bootstrap_mean,
     holm,
     mean_over_tasks,
     paired_difference,
+    student_mean,
 )
 
 MEASURES = ("mae", "train_loss", "validation_loss")  # lower is better
@@ -44,7 +44,12 @@ class Row:
     by_seed: tuple[Estimate, ...] = ()  # the success of every seed alone
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; the ends of an interval of which nothing is known are None."""
+        document = asdict(self)
+        for name, found in self.measures.items():
+            if found is not None and found.known is None:
+                document["measures"][name] |= {"low": None, "high": None}
+        return document
 
 
 def make_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -112,7 +117,7 @@ def _success(group: Sequence[Mapping[str, Any]]) -> Estimate | None:
 
 def _mean(group: Sequence[Mapping[str, Any]], measure: str) -> Estimate | None:
     values = [result[measure] for result in group if result[measure] is not None]
-    return bootstrap_mean(values) if values else None
+    return student_mean(values) if values else None
 
 
 def _difference(first: Sequence[Mapping[str, Any]], group: Sequence[Mapping[str, Any]]) -> Difference | None:

@@ -193,10 +193,8 @@ def _facts(done: Done, score: Mapping[str, Any], about: About) -> Iterator[Fact]
         speed = f"{score['control_steps_per_second']:,.0f} control steps/s, {len(done.ran)} episodes"
         yield Fact(label="Time", value=duration(score["evaluation_seconds"]), note=speed)
     for name, row in score.get("measures", {}).items():
-        low, high = row["interval"]
-        yield Fact(
-            label=name.replace("_", " "), value=f"{row['mean']:.3g}", note=f"{low:.3g} to {high:.3g}, all attempts"
-        )
+        reach = "{:.3g} to {:.3g}, ".format(*row["interval"]) if row["interval"] else ""
+        yield Fact(label=name.replace("_", " "), value=f"{row['mean']:.3g}", note=f"{reach}all attempts")
     if "against" in score:
         found = score["against"]
         low, high = found["interval"]

@@ -97,8 +97,12 @@ def _measures(measures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measured(row: Mapping[str, Any]) -> str:
-    low, high = row["interval"]
-    return f"{row['mean']:.3g} ({low:.3g} to {high:.3g})"
+    return f"{row['mean']:.3g}{_reach(row['interval'], '.3g')}"
+
+
+def _reach(interval: Sequence[float] | None, form: str) -> str:
+    """' (0.1 to 0.3)'; "" where one value, or several equal ones, tell nothing of it."""
+    return f" ({interval[0]:{form}} to {interval[1]:{form}})" if interval else ""
 
 
 def _against(found: Mapping[str, Any]) -> Iterator[str]:
@@ -153,24 +157,26 @@ def _timing(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'success, if late by':20}" + "".join(f"{steps:>3} steps          " for steps in late).rstrip()
     for name in dict.fromkeys(row["chunking"] for row in found["rows"]):
         cells = {row["latency"]: row for row in found["rows"] if row["chunking"] == name}
-        told = (
-            percent(cell["success_rate"], cell["success_interval"]) if "success_rate" in cell else "-"
-            for cell in (cells[steps] for steps in late)
-        )  # fmt: skip
-        yield f"  {name:18}" + "".join(f"{text:19}" for text in told).rstrip()
-        if reasons := sorted({cell["left_out"] for cell in cells.values() if "left_out" in cell}):
-            yield f"    {reasons[0]}"
+        yield f"  {name:18}" + "".join(f"{_late(cells[steps]):19}" for steps in late).rstrip()
+        for kind in ("left_out", "error"):
+            if reasons := sorted({cell[kind].strip().splitlines()[-1] for cell in cells.values() if kind in cell}):
+                yield f"    {reasons[0]}"
     seconds, hz = found["policy_call_seconds"], found["control_hz"]
     yield f"  a policy call takes {1000 * seconds:.0f} ms here, {seconds * hz:.1f} control steps of {1000 / hz:.0f} ms"
     yield f"  plot: {found['plot']}"
+
+
+def _late(cell: Mapping[str, Any]) -> str:
+    if "success_rate" in cell:
+        return percent(cell["success_rate"], cell["success_interval"])
+    return "only errors" if "error" in cell else "-"
 
 
 def _offline(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"On recorded actions: {found['num_steps']} steps of {found['num_episodes']} episodes"
     for kind, constant, better in (("mae", "constant_mae", "error"), ("accuracy", "constant_accuracy", "accuracy")):
         for name, row in found[kind].items():
-            low, high = row["interval"]
             yield (
-                f"  {name:12} {better} {row['value']:.4f} ({low:.4f} to {high:.4f}); "
+                f"  {name:12} {better} {row['value']:.4f}{_reach(row['interval'], '.4f')}; "
                 f"a constant answer has {found[constant][name]:.4f}"
             )

@@ -2,9 +2,13 @@
 
     Done --harness_document--> NAME_aggregate.json: a benchmark, its tasks, their episodes, means of every metric
 
-As there: a chain is a task of its own with one episode, whose metrics are `success` (all of it) and
+As there: a chain is a task of its own, `seq_0000` and on, with one episode, whose metrics are `success` (all of it) and
 `completed_subtasks`; means are rounded to four digits; an episode that ended as an error counts as a failure, with its
-reason. Our own score leaves such episodes out, and tells how many they are. Read at version 0.4 of the harness.
+reason. Our own score leaves such episodes out, and tells how many they are.
+
+Absent, for we do not know it: `elapsed_sec`, the time that an episode took by the clock (ours go on side by side, and
+what is kept of them is equal on any machine); `sid` and `eid`, which point into the harness's own recording; the
+renderer's `applied_env`. Read at version 0.4 of the harness.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ def harness_document(done: Done, created: datetime) -> dict[str, Any]:
     keys = {"success": "mean"} | ({"completed_subtasks": "mean"} if chains else {})
     episodes: dict[str, list[dict[str, Any]]] = {}
     for number, result in enumerate(results):
-        mine = episodes.setdefault(f"chain_{number:04d}" if chains else result.task, [])
+        mine = episodes.setdefault(f"seq_{number:04d}" if chains else result.task, [])
         mine.append(_episode(len(mine), result, chains=chains))
     every = [episode for mine in episodes.values() for episode in mine]
     seed = results[0].seed

@@ -1,21 +1,23 @@
 """`volition eval --probes`: what does the policy use, and which tasks prove nothing?
 
-    the same starts --undisturbed | another command | nothing said | cameras black | noise | delay | twins--> table
+    the same starts --undisturbed | another command | nothing said | camera black or moved | delay | twins--> table
 
-Every row is compared with the undisturbed one on the same starts, by a paired test. A twin is a policy that was trained
-without eyes or without ears: what it can do, seeing or listening is not needed for.
+Every row is compared with the undisturbed one on the same starts, by a paired test; one that cannot be tried in this
+environment says why. A twin is a policy that was trained without eyes or without ears: what it can do, seeing or
+listening is not needed for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from volition.data.files import replacing
-from volition.envs.base import EnvConfig
+from volition.envs.base import EnvConfig, Movable
 from volition.evaluation import perturb
-from volition.evaluation.episodes import EpisodeResult, Trial
+from volition.evaluation.episodes import Command, EpisodeResult, Trial
+from volition.evaluation.inquiry import Inquiry, inquire
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.probes import score_swaps, swap_trials
 from volition.evaluation.statistics import holm, wilson
@@ -28,6 +30,12 @@ from volition.studies.probe_page import page
 STARTS = 5  # of every task, where --starts says nothing
 UNDISTURBED = "undisturbed"
 SURE = 0.05  # a difference with a smaller p-value counts as shown
+# Name of the row -> a command in other words: the first that says anything else is taken.
+WORDINGS: dict[str, Callable[[Command], Command]] = {
+    "said in other words": lambda command: replace(command, wording=command.wording + 1),
+    "said as in training": lambda command: replace(command, split="train"),
+}
+CANNOT_WAIT = "the environment does not say how its robot waits: it has no method `rest() -> action`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +45,17 @@ class Probe:
     name: str
     uses: str = ""
     perturbations: tuple[Perturbation, ...] = ()
-    other_wording: bool = False
+    turn: Callable[[Command], Command] = lambda command: command  # what is said in its place
+    env: EnvConfig | None = None  # another than the undisturbed one
+    impossible: str = ""  # why it cannot be tried here
 
     def trials(self, trials: Sequence[Trial]) -> list[Trial]:
-        if not self.other_wording:
-            return list(trials)
-        turn = lambda trial: tuple(replace(c, wording=c.wording + 1) for c in trial.commands)
-        return [replace(trial, commands=turn(trial)) for trial in trials]
+        return [replace(trial, commands=tuple(map(self.turn, trial.commands))) for trial in trials]
 
 
-def probes(cameras: Sequence[str]) -> list[Probe]:
-    """All that a policy with these cameras is put through besides the swap of commands."""
+def probes(cameras: Sequence[str], env: EnvConfig, commands: Collection[Command], asked: Inquiry) -> list[Probe]:
+    """All that a policy with these cameras is put through besides the swap of commands, in such an environment."""
+    moved = [Probe(name=name, env=there) for name, there in ([env.camera_moved()] if isinstance(env, Movable) else [])]
     black = [
         Probe(name=f"{name} camera black", uses=f"the {name} camera", perturbations=(perturb.BlackOut(camera=name),))
         for name in cameras
@@ -56,40 +64,58 @@ def probes(cameras: Sequence[str]) -> list[Probe]:
         black.append(Probe(name="all cameras black", uses="its cameras", perturbations=(perturb.BlackOut(),)))
     return [
         Probe(name="nothing said", uses="the instruction", perturbations=(perturb.Say(),)),
-        Probe(name="said in other words", other_wording=True),
+        _reworded(commands, asked.said),
         *black,
         Probe(name="noisy pictures", perturbations=(perturb.PixelNoise(),)),
         Probe(name="darker pictures", perturbations=(perturb.Brightness(factor=0.6),)),
         Probe(name="brighter pictures", perturbations=(perturb.Brightness(factor=1.4),)),
         Probe(name="pictures shifted by 5 %", perturbations=(perturb.ShiftPicture(),)),
+        *moved,
         Probe(name="noisy actions", perturbations=(perturb.ActionNoise(),)),
-        Probe(name="actions 2 steps late", perturbations=(perturb.ActionDelay(steps=2),)),
+        Probe(
+            name="actions 2 steps late",
+            perturbations=(perturb.ActionDelay(steps=2),),
+            impossible="" if asked.rests else CANNOT_WAIT,
+        ),
     ]
+
+
+def _reworded(commands: Collection[Command], said: Mapping[Command, str]) -> Probe:
+    """By another validation wording or, where there is one alone, as in training."""
+    for name, turn in WORDINGS.items():
+        if said and any(said[turn(command)] != said[command] for command in commands):
+            return Probe(name=name, turn=turn)
+    why = "the environment has no other wording" if said else "the environment did not say how it words its tasks"
+    return Probe(name=next(iter(WORDINGS)), impossible=why)
 
 
 def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -> dict[str, Any]:
     """The table as plain values: `rows`, `swap`, `tasks`, and in words `uses` and `prove_nothing`; `page`: its path."""
     tasks, count = config.asked_tasks, config.starts or STARTS
     trials = task_trials(tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
-    asked, twins = probes(subject.cameras), _twins(config)
+    asked, twins = _possible(config, subject, env, trials), _twins(config)
 
-    def results(name: str, of: Subject, these: Sequence[Trial], *how: Perturbation) -> list[EpisodeResult]:
-        fitted = of.fit(config.environment)
-        plan = make_plan(config, of, fitted, these, f"starts-{count}-{name.replace(' ', '-')}", how)
+    def results(name: str, of: Subject, these: Sequence[Trial], one: Probe = Probe(name="")) -> list[EpisodeResult]:
+        fitted = of.fit(one.env or config.environment)
+        label = f"starts-{count}-{name.replace(' ', '-')}"
+        plan = make_plan(config, of, fitted, one.trials(these), label, one.perturbations)
         return perform(config, of, plan, say).ordered
 
     plain = results(UNDISTURBED, subject, trials)
     disturbed = {UNDISTURBED: plain}
     for one in asked:
-        found = results(one.name, subject, one.trials(trials), *one.perturbations)
-        whole = [(x, y) for x, y in zip(found, plain) if not (x.error or y.error)]
-        if not one.other_wording or any(x.instruction != y.instruction for x, y in whole):
-            disturbed[one.name] = [replace(result, trial=trial) for result, trial in zip(found, trials)]
+        if one.impossible:
+            continue
+        found = results(one.name, subject, trials, one)
+        disturbed[one.name] = [replace(result, trial=trial) for result, trial in zip(found, trials)]
     disturbed |= {name: results(name, twin, trials) for name, twin in twins.items()}
     swapped = swap_trials(trials, feasible=env.feasible, tasks=tasks)
     swap = _swap(results("another-command", subject, swapped) if swapped else [])
-    uses = {one.name: one.uses for one in asked}
-    rows = [_row(name, uses.get(name, ""), found, plain) for name, found in disturbed.items()]
+    rows = [
+        {"name": one.name, "uses": one.uses}
+        | ({"error": one.impossible} if one.impossible else verdict(disturbed[one.name], plain))
+        for one in (Probe(name=UNDISTURBED), *asked, *(Probe(name=name) for name in twins))
+    ]
     _correct(rows)
     table = {
         "rows": rows,
@@ -102,6 +128,14 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
     with replacing(path) as unfinished:
         unfinished.write_text(page(table, f"checkpoint {subject.path}", config.env), encoding="utf-8")
     return table | {"page": str(path)}
+
+
+def _possible(config: EvalConfig[Any], subject: Subject, env: EnvConfig, trials: Sequence[Trial]) -> list[Probe]:
+    """The environment is asked once, before anything is run in it."""
+    own = {command: None for trial in trials for command in trial.commands}
+    every = {**own, **{turn(command): None for turn in WORDINGS.values() for command in own}}
+    known = inquire(env.make, trials[0], tuple(every), num_workers=config.workers, patience_seconds=config.patience)
+    return probes(subject.cameras, config.environment, own, known)
 
 
 def _twins(config: EvalConfig[Any]) -> dict[str, Subject]:
@@ -120,20 +154,20 @@ def _twins(config: EvalConfig[Any]) -> dict[str, Subject]:
 
 
 def _swap(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
-    """None where nothing else can be commanded, or the environment does not tell what was done."""
-    attempts = [attempt for result in results for attempt in result.attempts]
+    """None where nothing else can be commanded, or what was done could not be judged."""
+    attempts = [attempt for result in results if not result.error for attempt in result.attempts]
     if not attempts or attempts[0].achieved is None:
         return None
     return score_swaps(results).to_json()
 
 
-def _row(name: str, uses: str, results: Sequence[EpisodeResult], plain: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """A row without figures where no episode could be judged."""
+def verdict(results: Sequence[EpisodeResult], plain: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """The figures of a row and how it differs from the plain one; where no episode could be judged, why not."""
     if all(one.error or other.error for one, other in zip(results, plain)):
-        return {"name": name, "uses": uses, "error": next(r.error for r in (*results, *plain) if r.error)}
+        return {"error": next(r.error for r in (*results, *plain) if r.error)}
     found = score_tasks(results).success
-    row = {"name": name, "uses": uses, "success_rate": found.value, "success_interval": list(found.interval)}
-    return row | {"num_episodes": found.count, "change": compare(results, plain).to_json()}
+    row = {"success_rate": found.value, "success_interval": list(found.interval), "num_episodes": found.count}
+    return row | {"change": compare(results, plain).to_json()}
 
 
 def _correct(rows: Sequence[dict[str, Any]]) -> None:

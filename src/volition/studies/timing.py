@@ -17,11 +17,13 @@ import numpy as np
 from volition.envs.base import EnvConfig
 from volition.evaluation.chunking import STRATEGIES, AnyChunking, RealTime
 from volition.evaluation.episodes import EpisodeResult
-from volition.evaluation.suite import compare, score_tasks, task_trials
+from volition.evaluation.inquiry import inquire
+from volition.evaluation.suite import task_trials
 from volition.records import Inpainter
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Say
 from volition.studies.eval_subject import Subject, beside_evaluations, make_plan, perform
+from volition.studies.probing import CANNOT_WAIT, verdict
 from volition.studies.report_parts import Curve
 
 STARTS = 5  # of every task, where --starts says nothing
@@ -32,6 +34,7 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
     count, window = config.starts or STARTS, subject.contract.window
     steps = config.replan_steps or window.replan_steps
     trials = task_trials(config.asked_tasks, num_starts=count, first_seed=config.seed, scenes=env.scenes)
+    rests = inquire(env.make, trials[0], num_workers=config.workers, patience_seconds=config.patience).rests
     rows: list[dict[str, Any]] = []
     prompt: list[EpisodeResult] = []  # executed at once: what every other row is compared with
     for name, strategy in STRATEGIES.items():
@@ -39,18 +42,17 @@ def timing(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) 
         for latency in sorted({0, *config.latencies}):
             row: dict[str, Any] = {"chunking": name, "steps": steps, "latency": latency}
             rows.append(row)
-            if reason := why_not(chunking, latency, subject):
+            if reason := why_not(chunking, latency, subject) or ("" if rests or not latency else CANNOT_WAIT):
                 row["left_out"] = reason
                 continue
             plan = make_plan(
                 config, subject, env, trials, f"starts-{count}-{name}-{latency}-late", how=chunking, latency=latency
             )
             results = perform(config, subject, plan, say).ordered
-            prompt = prompt or results
-            rate = score_tasks(results).success
-            row |= {"success_rate": rate.value, "success_interval": list(rate.interval), "num_episodes": rate.count}
-            row |= {"change": compare(results, prompt).to_json(), "policy_calls": _calls(results)}
-    if not prompt:
+            if not prompt and any(not result.error for result in results):
+                prompt = results
+            row |= verdict(results, prompt or results) | {"policy_calls": _calls(results)}
+    if all("left_out" in row for row in rows):
         raise ValueError(f"chunks of this policy can be executed in none of the ways: {rows[0]['left_out']}")
     seconds, hz = subject.seconds_per_call, subject.contract.robot.control_hz
     path = beside_evaluations(config, subject, "timing.svg")
@@ -107,7 +109,8 @@ def draw(rows: Sequence[Mapping[str, Any]], control_hz: float, path: Path) -> No
         milliseconds = axes.secondary_xaxis("top", functions=_conversions(1000 / control_hz))
         milliseconds.set_xlabel("milliseconds")
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        if axes.containers:  # a row of errors has no curve
+            axes.legend(frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
 

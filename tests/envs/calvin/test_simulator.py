@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +70,28 @@ import numpy as np
 from pathlib import Path
 from tests.envs.calvin.test_simulator import play, wander
 from volition.envs.calvin.simulator import Simulator
-simulator = Simulator(Path(sys.argv[1]), "A", renderer="tiny", largest=200)
-np.save(sys.argv[2], play(simulator, 5, wander(0, 60)))
+simulator = Simulator(Path(sys.argv[1]), "A", renderer=sys.argv[2], largest=200)
+draw = lambda: [simulator.render(camera, 60, 60) for camera in ("static", "gripper")]
+first, drawn = play(simulator, 5, wander(0, 60)), draw()
+play(simulator, 90, wander(1, 40), look=True)
+again = play(simulator, 5, wander(0, 60), look=True)
+assert np.array_equal(first, again), "it remembers what was before"
+assert np.array_equal(drawn, draw()), "the same moment is drawn otherwise"
+np.save(sys.argv[3], again)
+simulator.close()
 """
 
 
-def test_another_process_does_the_same_to_the_bit(simulator: Simulator, clone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("renderer", ["tiny", "egl"])
+def test_another_process_does_the_same_to_the_bit(
+    renderer: str, simulator: Simulator, clone: Path, tmp_path: Path
+) -> None:
+    """With either renderer, whatever was done and looked at before; `simulator` draws with `tiny`."""
+    if renderer == "egl" and find_library("EGL") is None:
+        pytest.skip("this machine has no EGL")
     there = tmp_path / "there.npy"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(clone), str(there)], capture_output=True, text=True, timeout=240
-    )
+    command = [sys.executable, "-c", PROGRAM, str(clone), renderer, str(there)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "", "pybullet talked to stdout"
     assert np.array_equal(play(simulator, 5, wander(0, 60)), np.load(there))

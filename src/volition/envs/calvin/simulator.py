@@ -66,6 +66,9 @@ class Simulator:
         self._painter = Painter(self._p, self._env.cid, robot) if renderer == "tiny" else None
         self.layout = LAYOUTS[scene]
         require_measures(scene, self._measure())
+        if renderer == "egl":  # the first pictures of a process lack their shadows
+            for name in CAMERAS:
+                self.render(name, largest, largest)
 
     def reset(self, robot_obs: np.ndarray, scene_obs: np.ndarray) -> dict[str, Any]:
         """Everything at float64[15] and float64[24] (blocks in the order red, blue, pink); what the judge sees then.

@@ -10,6 +10,7 @@ A start is a function of the Start and the config alone; so is what else could b
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,9 @@ class DeskConfig:
     shift: bool = False
     # How far, where `shift` asks for it.
     shift_range: ShiftRange = DEMO
+    # By how much the static camera is moved besides, at every start: azimuth and elevation in radians, distance as a
+    # share. For trying policies that learned without it.
+    camera_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     # Scenes that episodes are dealt to, and drawn from where a start names none.
     scenes: tuple[str, ...] = SCENES
     # How demonstrations vary.
@@ -118,6 +122,12 @@ class DeskConfig:
             for i, chain in enumerate(chains(count, first))
         ]
 
+    def camera_moved(self) -> tuple[str, DeskConfig]:
+        """Three times as far round the desk as `shift` ever moves it."""
+        azimuth, elevation, distance = self.camera_offset
+        there = (azimuth + math.radians(5.0), elevation, distance)
+        return "static camera turned by 5 degrees", replace(self, camera_offset=there)
+
     def feasible(self, start: Start) -> tuple[str, ...]:
         return next(_draws(start, self)).admits
 
@@ -138,7 +148,16 @@ def _draws(start: Start, config: DeskConfig) -> Iterator[StartState]:
     rng = np.random.default_rng([start.seed, TASKS.index(start.tasks[0]), scene_code])
     scene = start.scene or str(rng.choice(config.scenes))
     while True:
-        yield sample(start.tasks, scene, rng, config.shift_range if config.shift else NONE)
+        yield _turned(
+            sample(start.tasks, scene, rng, config.shift_range if config.shift else NONE), config.camera_offset
+        )
+
+
+def _turned(start: StartState, offset: tuple[float, float, float]) -> StartState:
+    """With the camera moved by this as well."""
+    azimuth, elevation, distance = (ours + more for ours, more in zip(start.state.shift.camera, offset))
+    shift = replace(start.state.shift, camera=(azimuth, elevation, distance))
+    return replace(start, state=replace(start.state, shift=shift))
 
 
 class DeskEnv:

@@ -1,6 +1,7 @@
 """From `reset`, `step` and `render` to the one interface that recording and evaluation know.
 
     WorldEnv(config, world)     implements records.Env
+    RestingEnv(config, world)   of a robot that is told motions and its gripper: can also wait
     World                       what differs between families: how one stands at a start, acts, is looked at
 
 Such an environment has one task an episode, which cannot go on under another: so there are no chains.
@@ -59,7 +60,7 @@ class OneTask(ABC):
     @property
     @abstractmethod
     def max_steps(self) -> int:
-        """Control steps that a task has."""
+        """Control steps that a task has, the longest of them: a world ends those that have fewer (`After.over`)."""
 
     @abstractmethod
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
@@ -166,6 +167,25 @@ class WorldEnv:
 
     def close(self) -> None:
         self.world.close()
+
+
+class RestingEnv(WorldEnv):
+    """Implements `evaluation.episodes.Resting`: every action is a motion but its last number, which is the gripper."""
+
+    open_hand = 1.0  # what the gripper is told before anything is, and what opens it
+
+    def reset(self, start: Start) -> None:
+        super().reset(start)
+        self._hand = self.open_hand
+
+    def step(self, action: np.ndarray) -> bool:
+        success = super().step(action)
+        self._hand = float(action[-1])
+        return success
+
+    def rest(self) -> np.ndarray:
+        """float32[A]: no motion, the gripper as it was told last."""
+        return np.array([*np.zeros(self._spec.action_space.dim - 1), self._hand], np.float32)
 
 
 def resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:

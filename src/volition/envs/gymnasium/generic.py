@@ -8,7 +8,7 @@ info["is_success"], `terminated` success, as `success` says
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
@@ -39,7 +39,7 @@ class GymnasiumConfig(OneTask):
     success: Literal["terminated", "success", "is_success"] = "is_success"
     # Control steps a second, where the environment's render_fps does not say.
     control_hz: float = 0.0
-    # Control steps of a task, where its registration does not say.
+    # Control steps of every task; by default each has those of its registration.
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -54,10 +54,12 @@ class GymnasiumConfig(OneTask):
 
     @property
     def max_steps(self) -> int:
-        found = self.steps or max(_shape(name).steps for name in self.ids)
-        if not found:
-            raise ValueError(f"{self.ids} have no limit of steps of their own: say one with --steps")
-        return found
+        if self.steps:
+            return self.steps
+        limits = {name: _shape(name).steps for name in self.ids}
+        if endless := [name for name, steps in limits.items() if not steps]:
+            raise ValueError(f"{', '.join(endless)} must have a limit of steps, and has none: say one with --steps")
+        return max(limits.values())
 
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
         shapes = {name: _shape(name) for name in self.ids}
@@ -96,8 +98,11 @@ class GymnasiumWorld:
     def stand(self, start: Start) -> None:
         if start.tasks[0] != self._task:
             self.close()
-            self._env = gymnasium.make(  # without a limit: we count steps ourselves
-                start.tasks[0], render_mode="rgb_array", max_episode_steps=-1, disable_env_checker=True
+            self._env = gymnasium.make(  # None: as it is registered
+                start.tasks[0],
+                render_mode="rgb_array",
+                max_episode_steps=self._config.steps or None,
+                disable_env_checker=True,
             )
             self._task = start.tasks[0]
         self._seen, _ = self._env.reset(seed=start.seed)
@@ -126,13 +131,13 @@ class GymnasiumWorld:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shape:
-    """What an environment takes and gives."""
+    """What an environment takes and gives; how long its task may take is no part of that."""
 
     action: tuple[tuple[float, float], ...]
     state: tuple[str, ...]
     cameras: tuple[str, ...]
     fps: float
-    steps: int
+    steps: int = field(compare=False)
 
 
 @cache

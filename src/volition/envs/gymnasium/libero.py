@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volition.contract import ActionSpace, Dimension, RobotSpec
-from volition.envs.gymnasium.adapter import After, OneTask, World, needed
+from volition.envs.gymnasium.adapter import After, OneTask, RestingEnv, World, needed
 from volition.records import Start
 
 CAMERAS = {"agentview": "agentview_image", "wrist": "robot0_eye_in_hand_image"}
@@ -51,6 +51,9 @@ class LiberoConfig(OneTask):
         space = ActionSpace(dimensions=(*moves, *turns, gripper), rotation="axis_angle")
         state = tuple(f"{name}_{i}" for name, count in STATE.items() for i in range(count))
         return RobotSpec(action_space=space, cameras=(), state=state, control_hz=20.0), tuple(CAMERAS)
+
+    def make(self) -> RestingEnv:
+        return RestingEnv(self, self.open())
 
     def open(self) -> World:
         return LiberoWorld(self)

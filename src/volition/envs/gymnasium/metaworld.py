@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace, Dimension, RobotSpec
-from volition.envs.gymnasium.adapter import After, OneTask, WorldEnv, needed, said
+from volition.envs.gymnasium.adapter import After, OneTask, RestingEnv, needed, said
 from volition.records import Start
 
 BENCHMARK_SEED = 42
@@ -97,8 +97,10 @@ class MetaworldWorld:
         self._task, self._env = "", None
 
 
-class MetaworldEnv(WorldEnv):
+class MetaworldEnv(RestingEnv):
     """Implements `records.Demonstrator` as well: Meta-World brings a scripted policy for every task."""
+
+    open_hand = -1.0
 
     def __init__(self, config: MetaworldConfig, world: MetaworldWorld):
         super().__init__(config, world)

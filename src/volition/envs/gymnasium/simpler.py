@@ -3,8 +3,12 @@
 Never run: written against the public interface of the package `simpler_env` (`make`, `reset`, `step`,
 `get_image_from_maniskill2_obs_dict`); it needs an NVIDIA GPU and assets that could not be had where this was made.
 
-Start `seed` is `reset(seed)`. Some tasks name their things only then, so a sentence is that of the present start.
-Gripper: +1 open here; on the Google robot +1 closes there.
+Start `seed` is `reset(seed)` with the object arrangement `seed` modulo their number, as SimplerEnv's scripts go through
+them. Some tasks name their things only then, so a sentence is that of the present start; it stays the first one in the
+tasks `place_in_closed_*`, which say another once the drawer is open. Gripper: +1 open here; on the Google robot +1
+closes there.
+
+Each task is ended by its registration's own limit: 60 to 200 steps. `judged` says when success counts.
 """
 
 from __future__ import annotations
@@ -15,13 +19,15 @@ from typing import Any, Literal
 import numpy as np
 
 from volition.contract import ActionSpace, Dimension, RobotSpec
-from volition.envs.gymnasium.adapter import After, OneTask, World, needed
+from volition.envs.gymnasium.adapter import After, OneTask, RestingEnv, World, needed
 from volition.records import Start
 
 CAMERA = "scene"
 HZ = {"google_robot": 3.0, "widowx": 5.0}
-STEPS = {"google_robot": 80, "widowx": 60}
+LONGEST = {"google_robot": 200, "widowx": 120}  # placing in a closed drawer; the eggplant
+ARRANGEMENTS = {"google_robot": 60, "widowx": 24}  # of `move_near`; of all tasks
 Robot = Literal["google_robot", "widowx"]
+Judged = Literal["any_step", "last_step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,8 @@ class SimplerConfig(OneTask):
 
     # Whose tasks.
     robot_name: Robot = "widowx"
+    # A success ends the episode at the first step that shows it, or must show at the last one, as SimplerEnv has it.
+    judged: Judged = "any_step"
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -37,7 +45,7 @@ class SimplerConfig(OneTask):
 
     @property
     def max_steps(self) -> int:
-        return STEPS[self.robot_name]
+        return LONGEST[self.robot_name]
 
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
         moves = [Dimension(name=name, unit="m") for name in "xyz"]
@@ -46,30 +54,36 @@ class SimplerConfig(OneTask):
         space = ActionSpace(dimensions=(*moves, *turns, gripper), frame="base", rotation="axis_angle")
         return RobotSpec(action_space=space, cameras=(), state=(), control_hz=HZ[self.robot_name]), (CAMERA,)
 
+    def make(self) -> RestingEnv:
+        return RestingEnv(self, self.open())
+
     def open(self) -> World:
-        return SimplerWorld(closing=1.0 if self.robot_name == "google_robot" else -1.0)
+        return SimplerWorld(self)
 
     def about(self) -> dict[str, str]:
         return {"simulator": "SimplerEnv, visual matching", "renderer": "SAPIEN"}
 
 
 class SimplerWorld:
-    """Implements `adapter.World`. `closing`: what closes the gripper there. One simulator at a time: they are large."""
+    """Implements `adapter.World`. One simulator at a time: they are large."""
 
-    def __init__(self, closing: float):
-        self._closing = closing
+    def __init__(self, config: SimplerConfig):
+        self._config = config
+        self._closing = 1.0 if config.robot_name == "google_robot" else -1.0
         self._task = ""
         self._env: Any = None
         self._seen: Any = None
 
     def stand(self, start: Start) -> None:
         self._enter(start.tasks[0])
-        self._seen, _ = self._env.reset(seed=start.seed % 2**32)
+        options = {"obj_init_options": {"episode_id": start.seed % ARRANGEMENTS[self._config.robot_name]}}
+        self._seen, _ = self._env.reset(seed=start.seed % 2**32, options=options)
 
     def step(self, action: np.ndarray) -> After:
         given = np.array([*action[:6], -action[6] * self._closing], np.float32)
         self._seen, _, success, truncated, _ = self._env.step(given)
-        return After(success=bool(success), over=bool(success or truncated))
+        counts = truncated or self._config.judged == "any_step"
+        return After(success=bool(success and counts), over=bool(truncated or (success and counts)))
 
     def pictures(self) -> dict[str, np.ndarray]:
         from simpler_env.utils.env.observation_utils import get_image_from_maniskill2_obs_dict
