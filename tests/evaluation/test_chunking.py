@@ -191,3 +191,18 @@ def test_a_policy_is_told_what_is_settled() -> None:
     assert results == alone
     with pytest.raises(ValueError, match="needs a head that can continue what is settled"):
         evaluate(Seeker(horizon=6), ToyConfig(), TRIALS, config)
+
+
+def test_rows_that_continue_what_is_settled_are_tried_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Placed(Continuing):
+        def act_on(self, observations: Any, states: Any, settled: Any) -> tuple[np.ndarray, list[Any]]:
+            chunks, after = super().act_on(observations, states, settled)
+            chunks[3:] *= 0.9
+            return chunks, after
+
+    config = replace(HERE, chunking=RealTime(steps=2), latency=1)
+    evaluate(Continuing(), ToyConfig(), TRIALS, config)
+    assert "row by row" not in caplog.text
+    results = evaluate(Placed(), ToyConfig(), TRIALS, config)
+    assert "row by row" in caplog.text
+    assert results == evaluate(Placed(), ToyConfig(), TRIALS, replace(config, slots_per_worker=1))

@@ -19,6 +19,7 @@ from volition.evaluation.rollout import RolloutConfig
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_run import Done, Plan, Share, code_hash, folder_of, merge, run_plan
 from volition.studies.eval_score import score_of, speed_of
+from volition.studies.eval_text import lines
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=2, batch=2, max_steps=30)
 PLAN = Plan(
@@ -114,6 +115,18 @@ def test_errors_are_run_again_only_where_asked_for(tmp_path: Path) -> None:
     again = run(tmp_path / "r", broken, retry_errors=True)
     assert again.ran == (3,)
     assert same(again, run(tmp_path / "sound"))
+
+
+def test_errors_that_are_the_same_are_told_together(tmp_path: Path) -> None:
+    class Overflown(Seeker):
+        def act(self, observations: Any, states: Any) -> Any:
+            if any(seen.instruction.endswith("red square") and state for seen, state in zip(observations, states)):
+                raise FloatingPointError("the network has overflown")
+            return super().act(observations, states)
+
+    said = list(lines(score_of(run_plan(PLAN, Overflown(), tmp_path))))
+    at = said.index("  4 episodes ended as errors and are not counted:")
+    assert said[at + 1] == "    reach_red from seed 10 and 3 more: FloatingPointError: the network has overflown"
 
 
 def test_whatever_may_change_a_result_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,11 +26,14 @@ from volition.records import Settled
 class Player(Protocol):
     """One robot under one command; its time is counted in control steps, from look to look."""
 
+    @property
+    def horizon(self) -> int: ...  # actions that a chunk must have at least
     def settled(self) -> Settled | None: ...  # before the policy is asked: what the robot is going to do by then
     def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray: ...
 
     # `take`: the chunk float32[H, A] that answers the look now, which arrives `latency` steps from now, and the action
-    # float32[A] with which the robot waits -> the actions float32[n, A] from now to the next look
+    # float32[A] with which the robot waits -> the actions float32[n, A] from now to the next look. ValueError where the
+    # chunk cannot be executed so.
 
 
 @runtime_checkable
@@ -115,13 +118,13 @@ STRATEGIES: dict[str, type[AnyChunking]] = {
 
 class _Executing:
     def __init__(self, steps: int, latency: int):
-        self._steps, self._latency = steps, latency
+        self.horizon, self._steps, self._latency = steps, steps, latency
 
     def settled(self) -> Settled | None:
         return None
 
     def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
-        _require_horizon(chunk, self._steps, f"steps={self._steps}")
+        _require_horizon(chunk, self.horizon, f"steps={self._steps}")
         return np.concatenate([_wait(rest, self._latency, chunk), chunk[: self._steps]])
 
 
@@ -132,7 +135,7 @@ class _Overlapping:
                 f"the answer must be there before the next look, but latency={latency} is above steps={steps}: "
                 "look less often"
             )
-        self._steps, self._latency, self._tells = steps, latency, tells
+        self.horizon, self._steps, self._latency, self._tells = steps + latency, steps, latency, tells
         self._plan: np.ndarray | None = None  # float32[n, A]: what is still to be executed of the last chunk
 
     def settled(self) -> Settled | None:
@@ -141,7 +144,7 @@ class _Overlapping:
         return Settled(self._plan, soft_weights(len(self._plan), self._latency))
 
     def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
-        _require_horizon(chunk, self._steps + self._latency, f"steps={self._steps} and latency={self._latency}")
+        _require_horizon(chunk, self.horizon, f"steps={self._steps} and latency={self._latency}")
         if self._plan is None:  # nothing has moved until the first answer, so all of it is still to be done
             plan, count = np.concatenate([_wait(rest, self._latency, chunk), chunk]), self._latency + self._steps
         else:
@@ -152,7 +155,7 @@ class _Overlapping:
 
 class _Averaging:
     def __init__(self, config: Ensemble, space: ActionSpace, latency: int):
-        self._config, self._latency = config, latency
+        self.horizon, self._config, self._latency = config.steps + latency, config, latency
         self._binary = list(space.binary)
         ends = [(space.dimensions[i].low, space.dimensions[i].high) for i in self._binary]
         self._low, self._high = np.array(ends, np.float32).reshape(-1, 2).T
@@ -164,7 +167,7 @@ class _Averaging:
 
     def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
         steps, latency = self._config.steps, self._latency
-        _require_horizon(chunk, steps + latency, f"steps={steps} and latency={latency}")
+        _require_horizon(chunk, self.horizon, f"steps={steps} and latency={latency}")
         # While the first answer is waited for nothing moves: what was seen then is seen when it comes.
         self._chunks.append((max(self._now, latency), self._now + latency, chunk))
         count = steps + (latency if self._now == 0 else 0)
