@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -92,6 +93,27 @@ def test_shards_in_one_folder_or_from_several_machines_are_the_whole(tmp_path: P
         merge([tmp_path / "machine3"])
     with pytest.raises(ValueError, match="there are none"):
         merge([tmp_path])
+
+
+@pytest.mark.parametrize("numbers", [(1, 0), (0, 99), (-1, 1)])
+def test_results_under_numbers_that_are_not_theirs_are_refused(numbers: tuple[int, int], tmp_path: Path) -> None:
+    run(tmp_path)
+    file = tmp_path / "results.jsonl"
+    settings, *rest = map(json.loads, file.read_text().splitlines())
+    rest.sort(key=lambda line: line["number"])
+    for line, number in zip(rest, numbers):
+        line["number"] = number
+    file.write_text("".join(json.dumps(line) + "\n" for line in (settings, *rest)))
+    with pytest.raises(ValueError, match=rf"under their own numbers, but '.*' is number ({numbers[0]}|99) there"):
+        run(tmp_path)
+    with pytest.raises(ValueError, match="under their own numbers|missing"):
+        merge([tmp_path])
+
+
+def test_a_folder_without_results_among_others_is_named(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"to merge in \S*/b, but there are none"):
+        merge([tmp_path / "a", tmp_path / "b"])
 
 
 def test_what_another_shard_did_is_not_done_again(tmp_path: Path) -> None:
