@@ -51,7 +51,7 @@ class EvalConfig(Generic[AnyEnv]):
     seed: int = 500_000
     """Of the first start of --starts, from which the others count up, and of --resampled."""
     workers: int = 2
-    """Processes with environments. They do not change a result."""
+    """Processes with environments; they change no result. 0, for debugging: all in this one, whose errors come up."""
     batch: int | None = None
     """Rows of a policy call at most; by default 16, or 4 where a process holds one environment only."""
     shard: str = ""
