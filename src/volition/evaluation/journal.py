@@ -132,8 +132,8 @@ def _add(results: dict[int, EpisodeResult], number: int, result: EpisodeResult, 
         return
     elif before != result:
         raise ValueError(
-            f"{path} must tell of episode {number} what the {others} do: '{result.trial}' ended otherwise there, so the "
-            "two evaluations are not the same"
+            f"{path} must tell of episode {number} what the {others} do: '{result.trial}' ended otherwise there, so "
+            "the two evaluations are not the same"
         )
     elif any(not np.array_equal(a.actions, b.actions) for a, b in zip(before.attempts, result.attempts)):
         logger.warning(
