@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.records import Actor, Inpainter, Observation, Settled
+from volition.records import Actor, Confident, Inpainter, Observation, Settled
 
 PROPORTIONS = (1, 2, 3, 5, 8, 13)  # rows with a memory, or without, in trials of whether rows are independent
 SLACK = 1e-5  # share of a dimension's range by which rounding may carry an action out of it
@@ -156,6 +156,11 @@ def sizes_alike(
         return all(np.array_equal(one, wanted[rows]) for one, wanted in zip(answered, (first, second)))
 
     return tuple(half for half in halves if alike(half))
+
+
+def confidence_of(state: Any) -> np.ndarray | None:
+    """Of the chunk that came with this state, float32[H]; None where the policy does not tell."""
+    return state.confidence if isinstance(state, Confident) else None
 
 
 def what_is_wrong(actions: np.ndarray, space: ActionSpace | None) -> str:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.evaluation.batching import FixedBatch, NotChunksError, rows_are_independent, sizes_alike
+from volition.evaluation.batching import (
+    FixedBatch,
+    NotChunksError,
+    confidence_of,
+    rows_are_independent,
+    sizes_alike,
+)
 from volition.evaluation.chunking import AnyChunking, RealTime
 from volition.evaluation.episodes import Trial
 from volition.evaluation.slot import Ask, Begin, Moment, Worded
@@ -67,8 +73,8 @@ def require_executable(
     for moment in seen:
         assert moment.observation is not None
         try:
-            chunks, _ = FixedBatch(actor, size).act([moment.observation], actor.start(1))
-            chunking.begin(space, latency).take(chunks[0], moment.rest)
+            (chunk,), (state,) = FixedBatch(actor, size).act([moment.observation], actor.start(1))
+            chunking.begin(space, latency).take(chunk, moment.rest, confidence_of(state))
         except NotChunksError:
             return
         except Exception as error:  # the policy's own: another look may fare better

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.evaluation.batching import FixedBatch, answers, what_is_wrong
+from volition.evaluation.batching import FixedBatch, answers, confidence_of, what_is_wrong
 from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
 from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
 from volition.evaluation.first_looks import batched, look_at_some, padded, require_executable
@@ -249,7 +249,7 @@ class _Rollout:
                 self._end(slot, row, error=wrong)
                 continue
             try:
-                actions = player.take(chunk, row.rest)
+                actions = player.take(chunk, row.rest, confidence_of(row.state))
             except ValueError as error:
                 self._end(slot, row, error=str(error))
             else:

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from volition.contract import RobotSpec
-from volition.evaluation.batching import FixedBatch, rows_are_independent
-from volition.records import Confident, Observation, Settled
+from volition.evaluation.batching import FixedBatch, confidence_of, rows_are_independent
+from volition.records import Observation, Settled
 from volition.serving.metrics import Metrics
 from volition.serving.served import Served
 from volition_client.errors import ServerError
@@ -202,7 +202,7 @@ class PolicyThread:
             Result(
                 chunk=chunk,
                 memory=Memory(state=state, key=served.memory),
-                confidence=state.confidence if isinstance(state, Confident) else None,
+                confidence=confidence_of(state),
                 rows=len(jobs),
                 seconds=seconds,
                 policy=served.name,
