@@ -21,6 +21,7 @@ from volition.evaluation.suite import task_trials
 from volition.studies.eval_run import Done, Plan, Share, code_hash, folder_of, merge, run_plan
 from volition.studies.eval_score import score_of, speed_of
 from volition.studies.eval_text import lines
+from volition.studies.evaluating import merged
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=2, batch=2, max_steps=30)
 PLAN = Plan(
@@ -106,7 +107,7 @@ def test_results_under_numbers_that_are_not_theirs_are_refused(numbers: tuple[in
     file.write_text("".join(json.dumps(line) + "\n" for line in (settings, *rest)))
     with pytest.raises(ValueError, match=rf"under their own numbers, but '.*' is number ({numbers[0]}|99) there"):
         run(tmp_path)
-    with pytest.raises(ValueError, match="under their own numbers|missing"):
+    with pytest.raises(ValueError, match=r"under their own numbers|missing"):
         merge([tmp_path])
 
 
@@ -114,6 +115,23 @@ def test_a_folder_without_results_among_others_is_named(tmp_path: Path) -> None:
     run(tmp_path / "a")
     with pytest.raises(ValueError, match=r"to merge in \S*/b, but there are none"):
         merge([tmp_path / "a", tmp_path / "b"])
+
+
+def test_two_evaluations_in_shards_are_compared_by_a_paired_test(tmp_path: Path) -> None:
+    other = replace(PLAN, about={"checkpoint": "other"})
+    for index in (1, 2):
+        run(tmp_path / f"a{index}", share=Share(index=index, of=2))
+        run_plan(other, Seeker(deaf=True), tmp_path / f"b{index}", share=Share(index=index, of=2))
+    ours, theirs = ([tmp_path / f"{name}{index}" for index in (1, 2)] for name in "ab")
+    score = merged(ours, films=None, against=theirs)
+    found = score["against"]
+    assert (found["checkpoint"], found["difference"], found["num_pairs"]) == ("other", 0.5, 8)
+    assert (found["only_first_better"], found["theirs"]["success_rate"]) == (4, 0.5)
+    assert any(line.startswith("Against other: +0.500") for line in lines(score))
+    assert json.loads((ours[0] / "score.json").read_text())["against"] == found
+    run(tmp_path / "short", replace(PLAN, rollout=replace(HERE, max_steps=29)))
+    with pytest.raises(ValueError, match="the same number of steps, got 30 and 29"):
+        merged(ours, films=None, against=[tmp_path / "short"])
 
 
 def test_what_another_shard_did_is_not_done_again(tmp_path: Path) -> None:
