@@ -21,7 +21,7 @@ from typing import Any
 
 import volition
 from volition.config import dump
-from volition.envs.base import EnvConfig
+from volition.envs.base import EnvConfig, as_evaluated
 from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.journal import Journal, read_all, require_same
 from volition.evaluation.perturb import Perturbation, Perturbed
@@ -57,7 +57,7 @@ class Plan:
         kept = ("latency", "max_steps", "batch")
         return {
             "name": self.name,
-            "environment": dump(self.env),
+            "environment": dump(as_evaluated(self.env)),
             "simulator": self.env.about(),
             "num_trials": len(self.trials),
             "trials": _hash_of(self.trials),
