@@ -113,7 +113,8 @@ def test_a_policy_in_doubt_is_asked_as_soon_as_a_robot_would_ask_it(
             return {"actions": counting(10 * self.looks, 6), "confidence": confidence}
 
     broker, policy = ChunkBroker(Unsure(), steps, least_confidence=least), Unsure()
-    player, done = Execute(steps=steps, least_confidence=least).begin(SPACE, 0), []
+    player = Execute(steps=steps, least_confidence=least).begin(SPACE, 0)
+    done: list[np.ndarray] = []
     while len(done) < 30:
         answer = policy.infer({})
         done.extend(player.take(answer["actions"], None, answer["confidence"]))
