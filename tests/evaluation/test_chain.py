@@ -53,7 +53,7 @@ def test_each_task_has_its_own_steps_and_its_own_policy_state() -> None:
     (result,) = evaluate(actor, ToyConfig(), chain_trials(STARTS[:1]), config)
     first, second = result.attempts
     assert second.num_steps == config.max_steps
-    assert actor.ages == [*range(first.num_steps), *range(second.num_steps)]
+    assert actor.ages == [0, *range(first.num_steps), *range(second.num_steps)], "after a first look"
 
 
 def test_workers_do_not_change_a_chain() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import score_tasks, task_trials
 from volition.records import Inpainter, Settled
 from volition_client import realtime
+from volition_client.chunks import ChunkBroker, Policy
 
 SPACE = ActionSpace(dimensions=(Dimension(name="x", unit="m", high=100.0), Dimension(name="g", unit="", kind="binary")))
 REST = np.array([-1.0, 1.0], np.float32)
@@ -92,6 +93,62 @@ def test_an_ensemble_is_the_weighted_mean_with_the_oldest_first() -> None:
     assert third[1] == 1.0, "the two that say open outweigh the oldest"
     fourth = player.take(say(40, 1), None)[0]  # the first chunk had three actions: it speaks no more
     np.testing.assert_allclose(fourth[0], (20 + 40 * w[1] + 40 * w[2]) / w.sum(), rtol=1e-6)
+
+
+sureness = st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6)
+
+
+@given(st.lists(sureness, min_size=1, max_size=5), st.integers(1, 6), st.floats(0, 1))
+def test_a_policy_in_doubt_is_asked_as_soon_as_a_robot_would_ask_it(
+    sure: list[list[float]], steps: int, least: float
+) -> None:
+    class Unsure(Policy):
+        """Its actions say which look they answer, and how many steps later they are due."""
+
+        looks = 0
+
+        def infer(self, observation: Any) -> dict[str, Any]:
+            confidence = np.array(sure[self.looks % len(sure)], np.float32)
+            self.looks += 1
+            return {"actions": counting(10 * self.looks, 6), "confidence": confidence}
+
+    broker, policy = ChunkBroker(Unsure(), steps, least_confidence=least), Unsure()
+    player = Execute(steps=steps, least_confidence=least).begin(SPACE, 0)
+    done: list[np.ndarray] = []
+    while len(done) < 30:
+        answer = policy.infer({})
+        done.extend(player.take(answer["actions"], None, answer["confidence"]))
+    np.testing.assert_array_equal(done, [broker.act({}) for _ in done])
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A state, as policies have that tell how sure they are."""
+
+    confidence: np.ndarray | None
+
+
+class Doubtful(Seeker):
+    """Sure of its first two actions where it looks at the blue square, and of all where at the red one."""
+
+    def start(self, n: int) -> list[Any]:
+        return [Doubt(None)] * n
+
+    def act(self, observations: Any, states: Any) -> tuple[np.ndarray, list[Any]]:
+        chunks, _ = super().act(observations, [0] * len(observations))
+        doubt, none = np.array([0.1, 0.9, 0.3, 0.8], np.float32), np.ones(4, np.float32)
+        return chunks, [Doubt(none if "red" in seen.instruction else doubt) for seen in observations]
+
+
+def test_confidence_comes_with_the_state_and_is_asked_for_where_there_is_none() -> None:
+    config = replace(HERE, chunking=Execute(steps=4, least_confidence=0.5))
+    for result in evaluate(Doubtful(), ToyConfig(), TRIALS, config):
+        (attempt,) = result.attempts
+        assert attempt.num_calls == -(-attempt.num_steps // (4 if result.task == "reach_red" else 2))
+    with pytest.raises(ValueError, match=r"least_confidence=0.5 needs a policy that tells how sure it is"):
+        evaluate(Seeker(), ToyConfig(), TRIALS, config)
+    with pytest.raises(ValueError, match=r"least_confidence must be in 0..1, got 1.5"):
+        Execute(least_confidence=1.5)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +248,18 @@ def test_a_policy_is_told_what_is_settled() -> None:
     assert results == alone
     with pytest.raises(ValueError, match="needs a head that can continue what is settled"):
         evaluate(Seeker(horizon=6), ToyConfig(), TRIALS, config)
+
+
+def test_rows_that_continue_what_is_settled_are_tried_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Placed(Continuing):
+        def act_on(self, observations: Any, states: Any, settled: Any) -> tuple[np.ndarray, list[Any]]:
+            chunks, after = super().act_on(observations, states, settled)
+            chunks[3:] *= 0.9
+            return chunks, after
+
+    config = replace(HERE, chunking=RealTime(steps=2), latency=1)
+    evaluate(Continuing(), ToyConfig(), TRIALS, config)
+    assert "row by row" not in caplog.text
+    results = evaluate(Placed(), ToyConfig(), TRIALS, config)
+    assert "row by row" in caplog.text
+    assert results == evaluate(Placed(), ToyConfig(), TRIALS, replace(config, slots_per_worker=1))

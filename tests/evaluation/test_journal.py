@@ -157,6 +157,31 @@ def test_files_are_joined_where_they_agree(tmp_path: Path) -> None:
         read_all([])
 
 
+def test_only_an_error_gives_way_to_another_line(tmp_path: Path) -> None:
+    lines = lambda *found: [json.dumps(result_line(2, result)) for result in found]
+    path = write(tmp_path / "1", {})
+    begun = path.read_text()
+
+    def told(*found: EpisodeResult) -> EpisodeResult:
+        path.write_text(begun + "\n".join(lines(*found)) + "\n")
+        return read_journal(path)[1][2]
+
+    broken = made(2, error="the machine went down")
+    assert told(broken, made(2)) == told(made(2), broken) == told(made(2), made(2)) == made(2)
+    with pytest.raises(ValueError, match="1 must tell of episode 2 what the other lines do"):
+        told(made(2), made(2, success=False))
+
+
+def test_actions_of_another_machine_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = made(2)
+    other.attempts[0].actions[0, 0] += 0.001
+    files = [write(tmp_path / "1", {2: made(2)}), write(tmp_path / "2", {2: other})]
+    assert read_all(files[:1] * 2)[1] == {2: made(2)}
+    assert not caplog.text
+    read_all(files)
+    assert "2 tells of other actions in episode 2 than the other files" in caplog.text
+
+
 def test_a_file_of_a_shard_that_has_just_begun_is_passed_over(tmp_path: Path) -> None:
     with Journal(tmp_path / "results-1-of-2.jsonl", WHAT):
         pass

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.evaluation.worlds import TASKS, Lazy, MeasuredToy, MeasuredWorld, Seeker
+from tests.evaluation.worlds import TASKS, Lazy, MeasuredToy, MeasuredWorld, ScalarToy, Seeker
 from tests.toy import SPEC, ToyConfig
 from volition.evaluation.episodes import Measuring
 from volition.evaluation.journal import Journal, read_journal
@@ -68,6 +69,18 @@ def test_what_is_no_number_costs_its_episode_and_says_so(wrong: float) -> None:
     (result,) = evaluate(Lazy(), MeasuredWorld(wrong), TRIALS[:1], config)
     assert "finite number" in result.error
     assert "way=" in result.error
+
+
+def test_numbers_of_numpy_are_numbers_too(tmp_path: Path) -> None:
+    results = evaluate(Seeker(), ScalarToy, TRIALS, replace(HERE, latency=1))
+    with Journal(tmp_path / "results.jsonl", {"name": "toy"}) as journal:
+        journal.write(0, results[0])
+    assert read_journal(tmp_path / "results.jsonl")[1] == {0: results[0]}
+    measured = results[0].attempts[0].measures or {}
+    assert {name: type(value) for name, value in measured.items()} == {
+        "looks": int, "way": float, "met_the_edge": bool, "way_ahead": float,
+    }  # fmt: skip
+    assert type(results[0].attempts[0].success) is bool
 
 
 def test_a_disturbed_environment_measures_too() -> None:

@@ -80,7 +80,7 @@ def test_fewer_rows_are_asked_for_only_where_that_changes_no_bit(
 ) -> None:
     actor = Sized(same_from)
     results = evaluate(actor, ToyConfig(), TRIALS[:5], HERE)
-    tried = 5 + 3 + 2 + 2 * 2  # calls that show independence, and two for every half
+    tried = 1 + 2 + 3 + 3 + 2 + 2 * 2  # can it be executed, is a row alone in its answer, and two for every half
     assert set(actor.batches[tried:]) == sizes, "the last of five trials is alone"
     assert same(results, evaluate(Sized(same_from), ToyConfig(), TRIALS[:5], dataclasses.replace(HERE, num_workers=2)))
     env = Toy()
@@ -124,11 +124,42 @@ def test_dependence_on_the_place_in_later_steps_is_noticed() -> None:
     assert not rows_are_independent(Forgetful(), [env.observe("red")] * 3, 4)
 
 
+class Placed(Seeker):
+    """Answers otherwise at places from `first` on, where rows have seen something only if they are `old`."""
+
+    def __init__(self, first: int, *, old: bool = False):
+        super().__init__()
+        self.first, self.old = first, old
+
+    def act(self, observations, states):  # type: ignore[no-untyped-def]
+        chunks, after = super().act(observations, states)
+        chunks[[i for i in range(self.first, len(chunks)) if states[i] or not self.old]] *= 0.7
+        return chunks, after
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("first", [1, 8, 15])
+def test_every_place_of_a_large_batch_is_tried(first: int, old: bool) -> None:
+    env, looks = Toy(), []
+    for seed in range(8):
+        env.reset(Start(seed=seed, tasks=TASKS))
+        looks.append(env.observe("red"))
+    for count in (1, 5, 8):
+        assert rows_are_independent(Seeker(), looks[:count], 16)
+        assert not rows_are_independent(Placed(first, old=old), looks[:count], 16)
+
+
+def test_a_policy_whose_late_places_differ_gives_the_same_for_any_number_of_slots() -> None:
+    trials = task_trials(TASKS, num_starts=10, first_seed=10)
+    few, many = (dataclasses.replace(HERE, batch=16, slots_per_worker=slots) for slots in (8, 20))
+    assert same(evaluate(Placed(8), ToyConfig(), trials, few), evaluate(Placed(8), ToyConfig(), trials, many))
+
+
 def test_a_state_is_fresh_for_every_trial_and_counts_on_within_it() -> None:
     actor = Seeker(horizon=1)
     config = dataclasses.replace(HERE, slots_per_worker=1, batch=1)
     results = evaluate(actor, ToyConfig(), TRIALS[:3], config)
-    assert actor.ages == [age for result in results for age in range(result.num_steps)]
+    assert actor.ages == [0, *(age for result in results for age in range(result.num_steps))], "and a first look"
 
 
 def test_the_wording_is_the_one_that_was_asked_for() -> None:

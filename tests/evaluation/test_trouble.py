@@ -115,6 +115,16 @@ class Wrong(Seeker):
                         return chunks[:, 0], after
                     case "wide":
                         return np.concatenate([chunks, chunks], axis=2), after
+                    case "short":
+                        return chunks[:, :0], after
+                    case "ragged":
+                        return [[0.0, [1.0]]] * len(after), after
+                    case "none":
+                        return None
+                    case "stateless":
+                        return chunks, None
+                    case "raise":
+                        raise FloatingPointError("the network has overflown")
         return chunks, after
 
 
@@ -125,6 +135,12 @@ class Wrong(Seeker):
         ("far", "x of an action must lie between -1 and 1, got -1.5"),
         ("flat", r"a policy must return chunks [B, H, A]"),
         ("wide", "an action must have 2 dimensions (x, y), got 4"),
+        ("short", "steps=1 need chunks of 1 actions or more, and this policy's have 0"),
+        ("ragged", "a policy must return chunks [B, H, A] and B states"),
+        ("none", "got what cannot be read as such: 'NoneType' object is not subscriptable"),
+        ("stateless", "got what cannot be read as such: 'NoneType' object is not iterable"),
+        ("raise", "the policy raised an error:\nTraceback"),
+        ("raise", "FloatingPointError: the network has overflown"),
     ],
 )
 @pytest.mark.parametrize("batch", [1, 4])
@@ -137,6 +153,17 @@ def test_an_answer_that_is_none_ends_its_episode_by_name(how: str, reason: str, 
     assert [result.task for result in results if result.error] == ["reach_red"] * 3
     assert all(reason in result.error for result in results if result.error)
     assert [r for r in results if not r.error] == [r for r in sound if r.task != "reach_red"]
+
+
+def test_a_policy_that_can_do_nothing_at_all_ends_everything_at_once() -> None:
+    class Dead(Lazy):
+        def act(self, observations: Any, states: Any) -> Any:
+            raise FloatingPointError("the network has overflown")
+
+    heard: list[int] = []
+    with pytest.raises(FloatingPointError, match="overflown"):
+        evaluate(Dead(), ToyConfig(), TRIALS, HERE, lambda number, result: heard.append(number))
+    assert not heard
 
 
 def test_a_policy_that_never_answers_rightly_leaves_nothing_to_score() -> None:

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.evaluation.worlds import TASKS, Seeker, WatchedWorld
+from tests.evaluation.worlds import TASKS, HelpedWorld, Seeker, WatchedWorld
 from tests.toy import ToyConfig
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.slot import Begin, Moment
@@ -19,11 +20,10 @@ TRIALS = task_trials(TASKS, num_starts=2, first_seed=0)
 
 def is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] != "Z"
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def ends(pid: int, within: float = 10.0) -> bool:
@@ -90,6 +90,18 @@ def test_none_is_left_when_the_caller_is_killed() -> None:
     pids = [int(pid) for pid in ended.stdout.split()]
     assert len(pids) == 2
     assert all(ends(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("how", ["program", "copy"])
+def test_a_process_that_dies_takes_its_helpers_along_and_none_hides_its_death(how: str, tmp_path: Path) -> None:
+    trials = task_trials(("reach_red",), num_starts=2, first_seed=12)
+    config = RolloutConfig(num_workers=1, slots_per_worker=1, batch=1, max_repeats=0)
+    results = evaluate(Seeker(), HelpedWorld(how, tmp_path), trials, config)
+    assert [result.seed for result in results if result.error] == [13]
+    assert "exit code 7" in next(result.error for result in results if result.error)
+    helpers = [int(file.name) for file in tmp_path.iterdir()]
+    assert helpers, "of the process that died and, where it came that far, of the one in its place"
+    assert all(ends(pid) for pid in helpers)
 
 
 def test_without_workers_everything_runs_here() -> None:

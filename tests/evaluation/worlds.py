@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +93,32 @@ class BrokenToy(Toy):
         return bool(files)
 
 
+class HelpedToy(BrokenToy):
+    """Starts a helper, whose number it writes to `noted`, and dies when it is stepped in the world of seed 13."""
+
+    def __init__(self, how: str, noted: Path):
+        super().__init__("die")
+        helper = subprocess.Popen(["sleep", "600"]).pid if how == "program" else os.fork()
+        if helper == 0:  # a copy of this process, which keeps all its pipes open
+            time.sleep(600)
+            os._exit(0)
+        noted.joinpath(str(helper)).touch()
+
+
+class ScalarToy(MeasuredToy):
+    """Answers in numpy's own kinds of numbers."""
+
+    def step(self, action: np.ndarray) -> Any:
+        return np.bool_(super().step(action))
+
+    def measures(self) -> dict[str, Any]:
+        kinds = {bool: np.bool_, float: np.float32, int: np.int64}
+        return {name: kinds[type(value)](value) for name, value in ({"looks": 3} | super().measures()).items()}
+
+    def rest(self) -> Any:
+        return [0.0, 0.0]
+
+
 class UnrepeatableToy(Toy):
     """Its reset depends on what ran before."""
 
@@ -142,6 +169,15 @@ class BrokenWorld:
         if self.how == "unbuildable":
             raise OSError("no graphics here")
         return BrokenToy(self.how, self.left)
+
+
+@dataclass(frozen=True)
+class HelpedWorld:
+    how: str
+    noted: Path
+
+    def __call__(self) -> Env:
+        return HelpedToy(self.how, self.noted)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from volition.evaluation.rollout import RolloutConfig
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_run import Done, Plan, Share, code_hash, folder_of, merge, run_plan
 from volition.studies.eval_score import score_of, speed_of
+from volition.studies.eval_text import lines
+from volition.studies.evaluating import merged
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=2, batch=2, max_steps=30)
 PLAN = Plan(
@@ -93,6 +96,44 @@ def test_shards_in_one_folder_or_from_several_machines_are_the_whole(tmp_path: P
         merge([tmp_path])
 
 
+@pytest.mark.parametrize("numbers", [(1, 0), (0, 99), (-1, 1)])
+def test_results_under_numbers_that_are_not_theirs_are_refused(numbers: tuple[int, int], tmp_path: Path) -> None:
+    run(tmp_path)
+    file = tmp_path / "results.jsonl"
+    settings, *rest = map(json.loads, file.read_text().splitlines())
+    rest.sort(key=lambda line: line["number"])
+    for line, number in zip(rest, numbers):
+        line["number"] = number
+    file.write_text("".join(json.dumps(line) + "\n" for line in (settings, *rest)))
+    with pytest.raises(ValueError, match=rf"under their own numbers, but '.*' is number ({numbers[0]}|99) there"):
+        run(tmp_path)
+    with pytest.raises(ValueError, match=r"under their own numbers|missing"):
+        merge([tmp_path])
+
+
+def test_a_folder_without_results_among_others_is_named(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"to merge in \S*/b, but there are none"):
+        merge([tmp_path / "a", tmp_path / "b"])
+
+
+def test_two_evaluations_in_shards_are_compared_by_a_paired_test(tmp_path: Path) -> None:
+    other = replace(PLAN, about={"checkpoint": "other"})
+    for index in (1, 2):
+        run(tmp_path / f"a{index}", share=Share(index=index, of=2))
+        run_plan(other, Seeker(deaf=True), tmp_path / f"b{index}", share=Share(index=index, of=2))
+    ours, theirs = ([tmp_path / f"{name}{index}" for index in (1, 2)] for name in "ab")
+    score = merged(ours, films=None, against=theirs)
+    found = score["against"]
+    assert (found["checkpoint"], found["difference"], found["num_pairs"]) == ("other", 0.5, 8)
+    assert (found["only_first_better"], found["theirs"]["success_rate"]) == (4, 0.5)
+    assert any(line.startswith("Against other: +0.500") for line in lines(score))
+    assert json.loads((ours[0] / "score.json").read_text())["against"] == found
+    run(tmp_path / "short", replace(PLAN, rollout=replace(HERE, max_steps=29)))
+    with pytest.raises(ValueError, match="the same number of steps, got 30 and 29"):
+        merged(ours, films=None, against=[tmp_path / "short"])
+
+
 def test_what_another_shard_did_is_not_done_again(tmp_path: Path) -> None:
     run(tmp_path, share=Share(index=1, of=2))
     rest = run(tmp_path)
@@ -114,6 +155,18 @@ def test_errors_are_run_again_only_where_asked_for(tmp_path: Path) -> None:
     again = run(tmp_path / "r", broken, retry_errors=True)
     assert again.ran == (3,)
     assert same(again, run(tmp_path / "sound"))
+
+
+def test_errors_that_are_the_same_are_told_together(tmp_path: Path) -> None:
+    class Overflown(Seeker):
+        def act(self, observations: Any, states: Any) -> Any:
+            if any(seen.instruction.endswith("red square") and state for seen, state in zip(observations, states)):
+                raise FloatingPointError("the network has overflown")
+            return super().act(observations, states)
+
+    said = list(lines(score_of(run_plan(PLAN, Overflown(), tmp_path))))
+    at = said.index("  4 episodes ended as errors and are not counted:")
+    assert said[at + 1] == "    reach_red from seed 10 and 3 more: FloatingPointError: the network has overflown"
 
 
 def test_whatever_may_change_a_result_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

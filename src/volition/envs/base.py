@@ -12,9 +12,10 @@ in `tests/environments.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from volition.contract import RobotSpec
 from volition.names import suggest
@@ -58,6 +59,20 @@ class Movable(Protocol):
     """A config whose camera can be moved from where policies learned to look through it: a row of `--probes`."""
 
     def camera_moved(self) -> tuple[str, EnvConfig]: ...  # what was done, for people; the same with the camera there
+
+
+OF_RECORDING = {"of_recording": True}  # metadata of a config's field that says how demonstrations are made, and no more
+
+
+def as_evaluated(env: EnvConfig) -> EnvConfig:
+    """With the usual values of what only recording asks for: configs that are equal then evaluate alike."""
+    config: Any = env
+    usual = {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(config)
+        if field.metadata.get("of_recording")
+    }
+    return dataclasses.replace(config, **usual)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.records import Actor, Inpainter, Observation, Settled
+from volition.records import Actor, Confident, Inpainter, Observation, Settled
 
 PROPORTIONS = (1, 2, 3, 5, 8, 13)  # rows with a memory, or without, in trials of whether rows are independent
 SLACK = 1e-5  # share of a dimension's range by which rounding may carry an action out of it
@@ -33,7 +34,7 @@ class FixedBatch:
     ) -> tuple[np.ndarray, list[Any]]:
         """As `Actor.act`, for 1 to `size` rows: chunks float32[rows, H, A], new states.
 
-        Where something is `settled`, the actor is an `Inpainter`.
+        Where something is `settled`, the actor is an `Inpainter`. What the actor raises comes up as it is.
         """
         rows = len(observations)
         assert 1 <= rows <= self.size, f"{rows} rows do not fit a batch of {self.size}"
@@ -44,16 +45,23 @@ class FixedBatch:
         remembered = [*states, *(self._actor.start(missing) if missing else [])]
         if any(one is not None for one in settled):
             assert isinstance(self._actor, Inpainter), "only such an actor is told what is settled"
-            chunks, after = self._actor.act_on(filled, remembered, [*settled, *[None] * missing])
+            answer: Any = self._actor.act_on(filled, remembered, [*settled, *[None] * missing])
         else:
-            chunks, after = self._actor.act(filled, remembered)
-        shape = np.shape(chunks)
-        if len(shape) != 3 or len(chunks) != size or len(after) != size:
-            raise NotChunksError(
-                f"a policy must return chunks [B, H, A] and B states for B={size} observations, "
-                f"got {list(shape)} and {len(after)} states"
-            )
+            answer = self._actor.act(filled, remembered)
+        chunks, after = _chunks_and_states(answer, size)
         return chunks[:rows], after[:rows]
+
+
+def _chunks_and_states(answer: Any, size: int) -> tuple[np.ndarray, list[Any]]:
+    """What an actor's answer must be; NotChunksError where it is anything else."""
+    must = f"a policy must return chunks [B, H, A] and B states for B={size} observations, got"
+    try:
+        chunks, after = np.asarray(answer[0], np.float32), list(answer[1])
+    except (TypeError, ValueError, LookupError) as error:
+        raise NotChunksError(f"{must} what cannot be read as such: {error}") from error
+    if chunks.ndim != 3 or len(chunks) != size or len(after) != size:
+        raise NotChunksError(f"{must} {list(chunks.shape)} and {len(after)} states")
+    return chunks, after
 
 
 def answers(
@@ -61,63 +69,98 @@ def answers(
     observations: Sequence[Observation],
     states: Sequence[Any],
     settled: Sequence[Settled | None],
-    space: ActionSpace | None,
-) -> list[tuple[np.ndarray, Any] | NotChunksError]:
-    """Chunk and state of every row. A row that spoils a call for all must not: each is then asked alone."""
+    fits: Callable[[np.ndarray], bool] = lambda chunks: True,
+) -> list[tuple[np.ndarray, Any] | str]:
+    """Chunk and state of every row, or why it has none.
 
-    def alone() -> list[tuple[np.ndarray, Any] | NotChunksError]:
-        rows = zip(observations, states, settled, strict=True)
-        return [answer for one, state, known in rows for answer in answers(policy, [one], [state], [known], space)]
-
+    A row that spoils a call for all must not, by an error or by chunks of a shape that does not `fit`: each is then
+    asked alone.
+    """
     try:
         chunks, after = policy.act(observations, states, settled)
+        if len(states) == 1 or fits(chunks):
+            return list(zip(chunks, after))
+        reason = ""
     except NotChunksError as error:
-        return [error] if len(states) == 1 else alone()
-    if len(states) > 1 and space is not None and chunks.shape[2] != space.dim:
-        return alone()
-    return list(zip(chunks, after))
+        reason = str(error)
+    except Exception:  # whatever a policy raises, its episode is told of and the others go on
+        reason = f"the policy raised an error:\n{traceback.format_exc()}"
+    if len(states) == 1:
+        return [reason]
+    rows = zip(observations, states, settled, strict=True)
+    return [answer for one, state, known in rows for answer in answers(policy, [one], [state], [known])]
 
 
-def rows_are_independent(actor: Actor, observations: Sequence[Observation], size: int) -> bool:
+def _nothing(chunk: np.ndarray) -> Settled | None:
+    return None
+
+
+def rows_are_independent(
+    actor: Actor,
+    observations: Sequence[Observation],
+    size: int,
+    settle: Callable[[np.ndarray], Settled | None] = _nothing,
+) -> bool:
     """Whether rows answer the same, to the bit, at other places, beside other neighbours, and alone.
 
-    Tried on `observations` with fresh states and with states that have seen one step, mixed in several proportions: a
-    policy with interleaved history goes through rows of one length together, however many there are.
+    Tried on `observations`, which in turn fill all `size` places, with fresh states and with states that have seen one
+    step, mixed in several proportions: a policy with interleaved history goes through rows of one length together,
+    however many there are. `settle`: first chunk -> what is settled when a row is asked again.
     """
     assert 1 <= len(observations) <= size
-    policy, rows = FixedBatch(actor, size), range(len(observations))
-    fresh = actor.start(len(observations))
-    first, later = policy.act(observations, fresh)
-    second, _ = policy.act(observations, later)
-    turned = [rows[-1], *rows[:-1]]  # every row at another place
-    mixed = [later[i] if i % 2 else actor.start(1)[0] for i in turned]
-    answers, _ = policy.act([observations[i] for i in turned], mixed)
-    same = all(np.array_equal(answer, (second if i % 2 else first)[i]) for i, answer in zip(turned, answers))
-    alone = [policy.act([observations[i]], actor.start(1))[0][0] for i in (0, rows[-1])]
-    same = same and all(np.array_equal(answer, first[i]) for i, answer in zip((0, rows[-1]), alone))
-    for old in sorted({one for few in PROPORTIONS for one in (few, len(rows) - few)}):
-        if same and 0 < old < len(rows):
-            answers, _ = policy.act(observations, [*later[:old], *actor.start(len(rows) - old)])
-            same = np.array_equal(answers, np.concatenate((second[:old], first[old:])))
-    return same
+    policy, count = FixedBatch(actor, size), len(observations)
+    looks = [observations[i % count] for i in range(size)]
+    first, later = policy.act(looks, actor.start(size))
+    known = [settle(chunk) for chunk in first]
+    second, _ = policy.act(looks, later, known)
+
+    def alike(rows: Sequence[int], old: Container[int]) -> bool:
+        """Whether these rows, at places in this order, answer as the first with the same look did."""
+        states = [later[i] if i in old else actor.start(1)[0] for i in rows]
+        found, _ = policy.act([looks[i] for i in rows], states, [known[i] if i in old else None for i in rows])
+        return all(np.array_equal(one, (second if i in old else first)[i % count]) for one, i in zip(found, rows))
+
+    def turned(by: int) -> list[int]:
+        return [(place + by) % size for place in range(size)]
+
+    shares = sorted({one for few in PROPORTIONS for one in (few, size - few) if 0 < one < size})
+    return (
+        all(np.array_equal(chunks[i], chunks[i % count]) for chunks in (first, second) for i in range(size))
+        and alike(turned(-1), range(1, size, 2))
+        and alike([0], ())
+        and alike([count - 1], ())
+        and all(alike(turned(old), range(old)) for old in shares)
+    )
 
 
-def sizes_alike(actor: Actor, observations: Sequence[Observation], size: int) -> tuple[int, ...]:
+def sizes_alike(
+    actor: Actor,
+    observations: Sequence[Observation],
+    size: int,
+    settle: Callable[[np.ndarray], Settled | None] = _nothing,
+) -> tuple[int, ...]:
     """Halves of `size`, halves of these, ...: those in which rows answer the same, to the bit, as among `size`.
 
     Fewer rows are cheaper where fewer are asked for. Tried with fresh states and with such as have seen one step.
     """
     halves = [size >> shift for shift in range(1, size.bit_length())]
-    whole, fresh = FixedBatch(actor, size), actor.start(len(observations))
-    first, later = whole.act(observations, fresh)
-    second, _ = whole.act(observations, later)
-    found = []
-    for half in halves:
-        part, rows = FixedBatch(actor, half), slice(min(half, len(observations)))
-        answers = (part.act(observations[rows], states[rows])[0] for states in (fresh, later))
-        if all(np.array_equal(answer, wanted[rows]) for answer, wanted in zip(answers, (first, second))):
-            found.append(half)
-    return tuple(found)
+    whole, looks = FixedBatch(actor, size), [observations[i % len(observations)] for i in range(size)]
+    fresh = actor.start(size)
+    first, later = whole.act(looks, fresh)
+    known = [settle(chunk) for chunk in first]
+    second, _ = whole.act(looks, later, known)
+
+    def alike(half: int) -> bool:
+        part, rows = FixedBatch(actor, half), slice(half)
+        answered = part.act(looks[rows], fresh[rows])[0], part.act(looks[rows], later[rows], known[rows])[0]
+        return all(np.array_equal(one, wanted[rows]) for one, wanted in zip(answered, (first, second)))
+
+    return tuple(half for half in halves if alike(half))
+
+
+def confidence_of(state: Any) -> np.ndarray | None:
+    """Of the chunk that came with this state, float32[H]; None where the policy does not tell."""
+    return state.confidence if isinstance(state, Confident) else None
 
 
 def what_is_wrong(actions: np.ndarray, space: ActionSpace | None) -> str:

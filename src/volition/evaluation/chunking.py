@@ -2,7 +2,7 @@
 
     look at step t --policy--> chunk, `latency` control steps later --Player.take--> actions from t to the next look
 
-    Execute    waits for the answer, then executes some of it: the robot rests while the policy thinks
+    Execute    waits for the answer, then executes some of it, less where the policy is not sure; meanwhile it rests
     Overlap    goes on with the chunk before while the policy thinks, and enters the new one where it is by then
     RealTime   as Overlap, but the policy is told what is settled already and continues it (Black et al. 2025)
     Ensemble   asks often and executes the mean of all chunks that speak of a step (Zhao et al. 2023)
@@ -26,11 +26,14 @@ from volition.records import Settled
 class Player(Protocol):
     """One robot under one command; its time is counted in control steps, from look to look."""
 
+    @property
+    def horizon(self) -> int: ...  # actions that a chunk must have at least
     def settled(self) -> Settled | None: ...  # before the policy is asked: what the robot is going to do by then
-    def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray: ...
+    def take(self, chunk: np.ndarray, rest: np.ndarray | None, confidence: np.ndarray | None = None) -> np.ndarray: ...
 
-    # `take`: the chunk float32[H, A] that answers the look now, which arrives `latency` steps from now, and the action
-    # float32[A] with which the robot waits -> the actions float32[n, A] from now to the next look
+    # `take`: the chunk float32[H, A] that answers the look now, which arrives `latency` steps from now, the action
+    # float32[A] with which the robot waits, and how sure the policy is of each action, float32[H], where it tells
+    # -> the actions float32[n, A] from now to the next look. ValueError where the chunk cannot be executed so.
 
 
 @runtime_checkable
@@ -42,15 +45,22 @@ class Chunking(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Execute:
-    """Wait for the answer, execute its first `steps` actions, look again."""
+    """Wait for the answer, execute its first `steps` actions, look again.
+
+    `least_confidence`: look again sooner, before the first action (but the chunk's own first) of which the policy is
+    less sure than that, in 0..1. `volition_client.ChunkBroker` does the same; a test holds them together.
+    """
 
     steps: int = 1
+    least_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         _require_positive("steps", self.steps)
+        if not 0 <= self.least_confidence <= 1:
+            raise ValueError(f"least_confidence must be in 0..1, got {self.least_confidence:g}")
 
     def begin(self, space: ActionSpace | None, latency: int) -> Player:
-        return _Executing(self.steps, latency)
+        return _Executing(self.steps, latency, self.least_confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +124,26 @@ STRATEGIES: dict[str, type[AnyChunking]] = {
 
 
 class _Executing:
-    def __init__(self, steps: int, latency: int):
-        self._steps, self._latency = steps, latency
+    def __init__(self, steps: int, latency: int, least_confidence: float):
+        self.horizon, self._steps, self._latency, self._least = steps, steps, latency, least_confidence
 
     def settled(self) -> Settled | None:
         return None
 
-    def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
-        _require_horizon(chunk, self._steps, f"steps={self._steps}")
-        return np.concatenate([_wait(rest, self._latency, chunk), chunk[: self._steps]])
+    def take(self, chunk: np.ndarray, rest: np.ndarray | None, confidence: np.ndarray | None = None) -> np.ndarray:
+        _require_horizon(chunk, self.horizon, f"steps={self._steps}")
+        return np.concatenate([_wait(rest, self._latency, chunk), chunk[: self._sure_steps(confidence)]])
+
+    def _sure_steps(self, confidence: np.ndarray | None) -> int:
+        if not self._least:
+            return self._steps
+        if confidence is None:
+            raise ValueError(
+                f"least_confidence={self._least:g} needs a policy that tells how sure it is, which this one does not: "
+                "heads that are an ensemble or a gate do"
+            )
+        doubtful = np.flatnonzero(np.asarray(confidence)[1 : self._steps] < self._least)
+        return int(doubtful[0]) + 1 if len(doubtful) else self._steps
 
 
 class _Overlapping:
@@ -132,7 +153,7 @@ class _Overlapping:
                 f"the answer must be there before the next look, but latency={latency} is above steps={steps}: "
                 "look less often"
             )
-        self._steps, self._latency, self._tells = steps, latency, tells
+        self.horizon, self._steps, self._latency, self._tells = steps + latency, steps, latency, tells
         self._plan: np.ndarray | None = None  # float32[n, A]: what is still to be executed of the last chunk
 
     def settled(self) -> Settled | None:
@@ -140,8 +161,8 @@ class _Overlapping:
             return None
         return Settled(self._plan, soft_weights(len(self._plan), self._latency))
 
-    def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
-        _require_horizon(chunk, self._steps + self._latency, f"steps={self._steps} and latency={self._latency}")
+    def take(self, chunk: np.ndarray, rest: np.ndarray | None, confidence: np.ndarray | None = None) -> np.ndarray:
+        _require_horizon(chunk, self.horizon, f"steps={self._steps} and latency={self._latency}")
         if self._plan is None:  # nothing has moved until the first answer, so all of it is still to be done
             plan, count = np.concatenate([_wait(rest, self._latency, chunk), chunk]), self._latency + self._steps
         else:
@@ -152,7 +173,7 @@ class _Overlapping:
 
 class _Averaging:
     def __init__(self, config: Ensemble, space: ActionSpace, latency: int):
-        self._config, self._latency = config, latency
+        self.horizon, self._config, self._latency = config.steps + latency, config, latency
         self._binary = list(space.binary)
         ends = [(space.dimensions[i].low, space.dimensions[i].high) for i in self._binary]
         self._low, self._high = np.array(ends, np.float32).reshape(-1, 2).T
@@ -162,9 +183,9 @@ class _Averaging:
     def settled(self) -> Settled | None:
         return None
 
-    def take(self, chunk: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
+    def take(self, chunk: np.ndarray, rest: np.ndarray | None, confidence: np.ndarray | None = None) -> np.ndarray:
         steps, latency = self._config.steps, self._latency
-        _require_horizon(chunk, steps + latency, f"steps={steps} and latency={latency}")
+        _require_horizon(chunk, self.horizon, f"steps={steps} and latency={latency}")
         # While the first answer is waited for nothing moves: what was seen then is seen when it comes.
         self._chunks.append((max(self._now, latency), self._now + latency, chunk))
         count = steps + (latency if self._now == 0 else 0)

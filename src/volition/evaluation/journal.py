@@ -4,7 +4,8 @@
     results.jsonl, results-2-of-8.jsonl, other machines' --read_all--> {number: result}, where their settings are equal
 
 The first line says what was evaluated and how; a file that says otherwise is not gone on with. The actions stand in the
-lines too, so that films can be made of any episode afterwards. A line that a crash cut short is dropped.
+lines too, so that films can be made of any episode afterwards. A line that a crash cut short is dropped. Only an error
+gives way to another line about its episode; lines that contradict each other are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +26,8 @@ import numpy as np
 from volition.contract import differences
 from volition.evaluation.episodes import Attempt, Command, EpisodeResult, Trial
 from volition.records import Start
+
+logger = logging.getLogger(__name__)
 
 SYNC_SECONDS = 1.0  # between two waits for the disk: what a power cut may cost
 
@@ -113,17 +117,32 @@ def read_all(paths: Iterable[Path]) -> tuple[dict[str, Any], dict[int, EpisodeRe
             require_same(settings, found, path)
         settings = found
         for number, result in more.items():
-            before = results.setdefault(number, result)
-            if before != result and not (before.error or result.error):
-                raise ValueError(
-                    f"{path} must tell of episode {number} what the other files do: '{result.trial}' ended otherwise "
-                    "there, so the two evaluations are not the same"
-                )
-            if before.error and not result.error:
-                results[number] = result
+            _add(results, number, result, path, "other files")
     if not settings:
         raise ValueError("there must be a file of results to read, got none, or only empty ones")
     return settings, results
+
+
+def _add(results: dict[int, EpisodeResult], number: int, result: EpisodeResult, path: Path, others: str) -> None:
+    """Where two lines tell of one episode, errors give way; ValueError where it ended otherwise."""
+    before = results.get(number)
+    if before is None or before.error:
+        results[number] = result
+    elif result.error:
+        return
+    elif before != result:
+        raise ValueError(
+            f"{path} must tell of episode {number} what the {others} do: '{result.trial}' ended otherwise there, so "
+            "the two evaluations are not the same"
+        )
+    elif any(not np.array_equal(a.actions, b.actions) for a, b in zip(before.attempts, result.attempts)):
+        logger.warning(
+            "%s tells of other actions in episode %d than the %s, with the same outcome: two machines or devices "
+            "whose arithmetic differs, so results are not equal to the bit",
+            path,
+            number,
+            others,
+        )
 
 
 def require_same(settings: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
@@ -194,6 +213,7 @@ def _parse_attempt(line: Mapping[str, Any]) -> Attempt:
 
 
 def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[int, EpisodeResult]]:
+    found: list[tuple[int, EpisodeResult]] = []
     results: dict[int, EpisodeResult] = {}
     settings: dict[str, Any] = {}
     for number, text in enumerate(content.splitlines(), start=1):
@@ -202,8 +222,7 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[int, Episod
             if number == 1:
                 settings = dict(line["settings"])
             else:
-                key, result = parse_result(line)
-                results[key] = result
+                found.append(parse_result(line))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} must hold results of an evaluation, but its line {number} does not make sense: {error!r}; "
@@ -211,4 +230,6 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[int, Episod
             ) from error
     if not settings:
         raise ValueError(f"{path} must begin with the settings of an evaluation, and is empty")
+    for key, result in found:
+        _add(results, key, result, path, "other lines")
     return settings, results

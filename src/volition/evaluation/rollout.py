@@ -8,7 +8,8 @@ to the bit for any number of workers and any order in which they answer. Where i
 alone; where smaller batches are shown to give the same bits, they are used when few rows wait.
 
 What breaks is named and costs its own episode: one whose environment was lost begins again, a few times; then, and
-where the policy answers nonsense, it ends as an error, and the others go on.
+where the policy answers nonsense or raises, it ends as an error, and the others go on. Where not one of the first
+answers can be executed as asked, nothing is begun.
 """
 
 from __future__ import annotations
@@ -22,19 +23,13 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace
-from volition.evaluation.batching import (
-    FixedBatch,
-    NotChunksError,
-    answers,
-    rows_are_independent,
-    sizes_alike,
-    what_is_wrong,
-)
+from volition.evaluation.batching import FixedBatch, answers, confidence_of, what_is_wrong
 from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
 from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
-from volition.evaluation.slot import Ask, Begin, Moment, Play, Worded
+from volition.evaluation.first_looks import batched, look_at_some, padded, require_executable
+from volition.evaluation.slot import Begin, Moment, Play
 from volition.evaluation.workers import EnvFactory, Lost, Pool, Reply, open_pool
-from volition.records import Actor, Inpainter, Observation, Padding
+from volition.records import Actor, Inpainter, Observation
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +134,7 @@ class _Rollout:
         self._results: dict[int, EpisodeResult] = {}
 
     def run(self, numbers: Sequence[int]) -> dict[int, EpisodeResult]:
-        self._pad()
-        policy = self._batched()
+        policy = self._first_looks()
         self._waiting.extend(numbers)
         for slot in range(self._pool.num_slots):
             self._start_next(slot)
@@ -152,55 +146,12 @@ class _Rollout:
                 self._ask(policy)
         return self._results
 
-    def _pad(self) -> None:
-        """Whatever is said, calls have one shape: the last bits of a row depend on it."""
-        actor = self._actor
-        if not isinstance(actor, Padding):
-            return
-        commands = dict.fromkeys(command for trial in self._trials for command in trial.commands)
-        lost = ""
-        for _ in range(self._config.max_repeats + 1):
-            self._pool.send(0, Ask(commands=tuple(commands)))
-            for slot, reply in self._pool.receive():
-                if isinstance(reply, Worded):
-                    self._actor = actor.padded_for(tuple(dict.fromkeys(reply.instructions)))
-                    return
-                if isinstance(reply, Lost) and slot == 0:
-                    lost = reply.reason
-        raise RuntimeError(f"an environment must say all commands of the trials, but: {lost}")
-
-    def _batched(self) -> FixedBatch:
-        """Of `config.batch` rows if they are independent in batches of that size, else of one."""
-        size = self._config.batch
-        if size == 1:
-            return FixedBatch(self._actor, 1)
-        try:
-            seen = self._look_at_some()
-            if rows_are_independent(self._actor, seen, size):
-                return FixedBatch(self._actor, size, sizes_alike(self._actor, seen, size))
-        except NotChunksError:
-            return FixedBatch(self._actor, size)  # which every episode will say for itself
-        logger.warning(
-            "the policy's answers depend on a row's place or neighbours in a batch of %d: asking row by row, "
-            "which is slower, so that results do not depend on scheduling",
-            size,
-        )
-        return FixedBatch(self._actor, 1)
-
-    def _look_at_some(self) -> list[Observation]:
-        """First observations of trials spread over all: the same ones for any number of workers."""
-        count = min(self._config.batch, len(self._trials), 8)
-        observations, lost = [], ""
-        for i in np.linspace(0, len(self._trials) - 1, count):
-            self._pool.send(0, Begin(trial=self._trials[int(i)], index=0))
-            for slot, reply in self._pool.receive():
-                if isinstance(reply, Lost) and slot == 0:
-                    lost = reply.reason
-                elif isinstance(reply, Moment) and reply.observation is not None:
-                    observations.append(reply.observation)
-        if not observations:
-            raise RuntimeError(f"none of {count} trials could be begun; the last one: {lost}")
-        return observations
+    def _first_looks(self) -> FixedBatch:
+        pool, config, size = self._pool, self._config, self._config.batch
+        self._actor = padded(self._actor, pool, self._trials, tries=config.max_repeats + 1)
+        seen = look_at_some(pool, self._trials, max(2, size))
+        require_executable(self._actor, seen, size, config.chunking, config.space, config.latency)
+        return batched(self._actor, seen[:size], size, config.chunking, config.latency)
 
     def _start_next(self, slot: int) -> None:
         if self._waiting:
@@ -280,19 +231,29 @@ class _Rollout:
         slots = [self._ready.popleft() for _ in range(min(policy.size, len(self._ready)))]
         rows = [self._running[slot] for slot in slots]
         observations = [row.observation for row in rows if row.observation is not None]
-        settled = [row.player.settled() for row in rows if row.player is not None]
-        found = answers(policy, observations, [row.state for row in rows], settled, self._config.space)
-        for slot, row, answer in zip(slots, rows, found):
-            if isinstance(answer, NotChunksError):
-                self._end(slot, row, error=str(answer))
+        players = [row.player for row in rows if row.player is not None]
+        settled = [player.settled() for player in players]
+        horizon, space = max(player.horizon for player in players), self._config.space
+
+        def fits(chunks: np.ndarray) -> bool:
+            return chunks.shape[1] >= horizon and (space is None or chunks.shape[2] == space.dim)
+
+        found = answers(policy, observations, [row.state for row in rows], settled, fits)
+        for slot, row, player, answer in zip(slots, rows, players, found, strict=True):
+            if isinstance(answer, str):
+                self._end(slot, row, error=answer)
                 continue
             chunk, row.state = answer
             row.calls += 1
-            if wrong := what_is_wrong(chunk, self._config.space):
+            if wrong := what_is_wrong(chunk, space):
                 self._end(slot, row, error=wrong)
+                continue
+            try:
+                actions = player.take(chunk, row.rest, confidence_of(row.state))
+            except ValueError as error:
+                self._end(slot, row, error=str(error))
             else:
-                assert row.player is not None
-                self._play(slot, row, row.player.take(np.asarray(chunk, np.float32), row.rest))
+                self._play(slot, row, actions)
 
     def _play(self, slot: int, row: _Running, actions: np.ndarray) -> None:
         left = self._config.max_steps - len(row.actions)

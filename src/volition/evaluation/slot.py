@@ -1,4 +1,4 @@
-"""One environment and what it can be asked to do; lives in a worker process.
+"""One environment and what it can be asked to do; lives in a worker process. What it answers is made plain here.
 
 Begin -> Moment      stand as the trial says (or go on, in a chain), take the command, look
 Play  -> Moment      execute actions, stop at success, look only if more is to come
@@ -9,6 +9,7 @@ Ask   -> Worded      say commands without giving them
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -136,7 +137,7 @@ class Slot:
     def _play(self, request: Play) -> Moment:
         num_executed, success = 0, False
         while num_executed < len(request.actions) and not success:
-            success = self._env.step(request.actions[num_executed])
+            success = bool(self._env.step(request.actions[num_executed]))
             num_executed += 1
         return self._moment(num_executed, success=success, last=success or request.last)
 
@@ -153,7 +154,7 @@ class Slot:
                     if step % request.every == 0:
                         frames.append(self._env.frame())
                     step += 1
-                success = self._env.step(action)
+                success = bool(self._env.step(action))
         assert first is not None, f"{request} has no command {request.since + 1} to film from"
         frames.append(self._env.frame())
         return Film(frames=np.stack(frames), success=success, first=first)
@@ -171,7 +172,7 @@ class Slot:
     def _moment(self, num_executed: int, *, success: bool, last: bool) -> Moment:
         return Moment(
             observation=None if last else self._env.observe(self._instruction),
-            rest=None if last or not isinstance(self._env, Resting) else self._env.rest(),
+            rest=None if last or not isinstance(self._env, Resting) else np.asarray(self._env.rest(), np.float32),
             instruction=self._instruction,
             num_executed=num_executed,
             success=success,
@@ -180,11 +181,12 @@ class Slot:
         )
 
 
-def _checked(measures: dict[str, float | bool]) -> dict[str, float | bool]:
-    """ValueError for what a file of results cannot hold."""
-    for name, value in measures.items():
+def _checked(measures: Mapping[str, Any]) -> dict[str, float | bool]:
+    """Plain values, also of numpy's scalars; ValueError for what a file of results cannot hold."""
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in measures.items()}
+    for name, value in plain.items():
         if not isinstance(value, bool | float | int) or not math.isfinite(value):
             raise ValueError(
                 f"a measure must be a finite number, or a bool, got {name}={value!r}; leave it out instead"
             )
-    return measures
+    return plain

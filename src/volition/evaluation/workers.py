@@ -3,13 +3,15 @@
     Workers.send(slot, Begin | Play | Replay | Ask) --pipe--> Slot --> Moment | Film | Worded --pipe--> .receive()
 
 A process that dies, hangs or whose environment raises costs what its slots were at, and nothing else: `receive` says
-Lost for each of them, and new ones stand in their place. Its environments share one GL context.
+Lost for each of them, and new ones stand in their place. Its environments share one GL context. A process leads a
+session of its own, so that whatever its environments started ends with it.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +27,7 @@ from volition.records import Env
 
 MAX_STARTS = 3  # in a row that fail, of a process that could make its environments before
 START_SECONDS = 60.0  # that a process has for making its environments, at the least
+GLANCE_SECONDS = 1.0  # between two looks whether a process is still there: one that it forked may keep its pipe open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +116,11 @@ class Workers:
         while not replies:
             busy = {worker.pipe: number for number, worker in enumerate(self._crew) if worker.asked}
             deadline = min(self._deadline(number) for number in busy.values())
-            ready = wait(list(busy), timeout=max(0.0, deadline - time.monotonic()))
+            ready = wait(list(busy), timeout=min(GLANCE_SECONDS, max(0.0, deadline - time.monotonic())))
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 replies += self._read(busy[pipe])
-            if not ready:
-                replies += self._end_silent(list(busy.values()))
+            replies += self._end_silent([number for pipe, number in busy.items() if pipe not in ready])
         return replies
 
     def close(self) -> None:
@@ -127,11 +129,9 @@ class Workers:
             worker.pipe.close()
         deadline = time.monotonic() + 2.0
         for worker in self._crew:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+            _end(worker.process)
 
     def _spawn(self) -> _Worker:
         ours, theirs = Pipe()
@@ -140,7 +140,7 @@ class Workers:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = os.environ | threads | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with theirs:
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
         with suppress(OSError):  # it has ended already, which `receive` will find
             ours.send((self._slots_each, self._payload))
         return _Worker(process=process, pipe=ours)
@@ -170,13 +170,16 @@ class Workers:
         worker = self._crew[number]
         return worker.since + (self._patience if worker.made else max(self._patience, START_SECONDS))
 
-    def _end_silent(self, busy: list[int]) -> list[tuple[int, Reply]]:
-        """Processes that have been silent for too long are ended and replaced."""
+    def _end_silent(self, quiet: list[int]) -> list[tuple[int, Reply]]:
+        """Processes that have gone without a word, or been silent for too long, are ended and replaced."""
         replies: list[tuple[int, Reply]] = []
-        for number in busy:
-            if time.monotonic() >= self._deadline(number):
+        for number in quiet:
+            worker = self._crew[number]
+            if worker.process.poll() is not None and not worker.pipe.poll():
+                replies += self._replace(number, self._how_it_ended(worker))
+            elif time.monotonic() >= self._deadline(number):
                 waited = f"patience_seconds={self._patience:g}; raise it if it is slow"
-                doing = "was silent for" if self._crew[number].made else "was not made within"
+                doing = "was silent for" if worker.made else "was not made within"
                 reason = f"the environment {doing} {waited}"
                 replies += self._replace(number, reason)
         return replies
@@ -185,8 +188,7 @@ class Workers:
         """A new process, and a Lost for every slot of the old one: the oldest request is what it was at."""
         old = self._crew[number]
         old.pipe.close()
-        old.process.kill()
-        old.process.wait()
+        _end(old.process)
         if not old.made:
             self._failed_starts += 1
             if not self._could_be_made or self._failed_starts >= MAX_STARTS:
@@ -206,6 +208,13 @@ class Workers:
             return "the environment's process closed its pipe"
         hint = "; -9 means that it was killed, mostly because memory ran out: use fewer workers" if code == -9 else ""
         return f"the environment's process ended with exit code {code}{hint}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With all that it started."""
+    with suppress(ProcessLookupError, PermissionError):  # nothing is left of its group
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 Pool: TypeAlias = InProcess | Workers

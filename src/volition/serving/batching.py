@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from volition.contract import RobotSpec
-from volition.evaluation.batching import FixedBatch, rows_are_independent
-from volition.records import Actor, Confident, Observation, Settled
+from volition.evaluation.batching import FixedBatch, confidence_of, rows_are_independent
+from volition.records import Actor, Observation, Settled
 from volition.serving.metrics import Metrics
 from volition.serving.refusals import quoted
 from volition.serving.served import Served
@@ -229,7 +229,7 @@ class PolicyThread:
             Result(
                 chunk=chunk,
                 memory=Memory(state=state, key=served.memory),
-                confidence=state.confidence if isinstance(state, Confident) else None,
+                confidence=confidence_of(state),
                 rows=len(jobs),
                 seconds=seconds,
                 policy=served.name,

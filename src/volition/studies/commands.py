@@ -184,10 +184,13 @@ class Merge:
     """Join the results that shards of one evaluation left on several machines, and score them.
 
     Example:  volition eval --merge here/desk-chains-1000-1a2b3c4d there/desk-chains-1000-1a2b3c4d --json score.json
+              volition eval --merge A1 A2 --against B1 B2      (is A better, on the same starts?)
     """
 
     merge: tuple[Path, ...]
     """Folders, or single results*.jsonl."""
+    against: tuple[Path, ...] = ()
+    """Those of another evaluation, of the same starts: compared by a paired test."""
     report: bool = True
     """Leave report.html and report.json in the first folder."""
     films: int = 6
@@ -203,7 +206,7 @@ class Merge:
         from volition.studies.evaluating import merged
 
         films = self.films if self.report else None
-        score = merged(self.merge, films=films, checkpoint=self.checkpoint, allow=self.allow)
+        score = merged(self.merge, films=films, against=self.against, checkpoint=self.checkpoint, allow=self.allow)
         tell("\n".join(lines(score)))
         write(self.json, score)
 

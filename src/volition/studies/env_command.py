@@ -36,6 +36,14 @@ def parse(command: Any, env: str, flags: Sequence[str], prog: str, default: Any 
     return tyro.cli(command[kind], args=flags, prog=prog, default=default, config=(tyro.conf.AvoidSubcommands,))
 
 
+def require_at_least(command: Any, **least: int) -> None:
+    """ValueError that names the first flag whose number is below; None is no number."""
+    for name, low in least.items():
+        value = getattr(command, name)
+        if value is not None and value < low:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
+
+
 def env_and_flags(verb: Callable[[list[str]], None], words: Sequence[str]) -> tuple[str, list[str]]:
     """What follows a verb that begins with an environment; where none does, say how it is used and stop."""
     if words and not words[0].startswith("-"):

@@ -8,7 +8,7 @@ from typing import Generic, Literal
 
 import tyro
 
-from volition.studies.env_command import AnyEnv, EnvFlags
+from volition.studies.env_command import AnyEnv, EnvFlags, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,8 @@ class EvalConfig(Generic[AnyEnv]):
     """Between two looks: execute (wait for the answer), overlap, realtime or ensemble (docs/evaluation.md)."""
     replan_steps: int | None = None
     """Control steps between two looks; by default what the policy was trained for."""
+    least_confidence: float | None = None
+    """For execute, of a policy that tells how sure it is: look again before an action that is less sure, in 0..1."""
     latency: int | Literal["measured"] = 0
     """Control steps that pass in the simulator while the policy thinks; `measured`: as many as it takes here."""
     timing: bool = False
@@ -51,7 +53,7 @@ class EvalConfig(Generic[AnyEnv]):
     seed: int = 500_000
     """Of the first start of --starts, from which the others count up, and of --resampled."""
     workers: int = 2
-    """Processes with environments. They do not change a result."""
+    """Processes with environments; they change no result. 0, for debugging: all in this one, whose errors come up."""
     batch: int | None = None
     """Rows of a policy call at most; by default 16, or 4 where a process holds one environment only."""
     shard: str = ""
@@ -75,6 +77,14 @@ class EvalConfig(Generic[AnyEnv]):
     """What it learned, where no environment is named."""
 
     def __post_init__(self) -> None:
+        require_at_least(self, chains=0, resampled=0, starts=0, films=0, workers=0, seed=0)
+        require_at_least(self, replan_steps=1, max_steps=1, batch=1)
+        if min(0 if self.latency == "measured" else self.latency, *self.latencies, 0) < 0:
+            raise ValueError(f"--latency and --latencies must be at least 0, got {self.latency} and {self.latencies}")
+        if self.patience <= 0:
+            raise ValueError(f"--patience must be above 0 seconds, got {self.patience:g}")
+        if self.least_confidence is not None and (self.chunking != "execute" or self.timing):
+            raise ValueError("--least-confidence belongs to --chunking execute, which --timing compares as it comes")
         if not (self.closed_loop or self.probes or self.timing or self.offline):
             raise ValueError("say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET")
         if (self.blind_twin or self.deaf_twin) and not self.probes:
@@ -82,8 +92,6 @@ class EvalConfig(Generic[AnyEnv]):
         tables = self.probes or self.timing
         if tables and (self.shard or self.against):
             raise ValueError("--probes and --timing compare whole evaluations: leave --shard and --against out")
-        if self.films < 0:
-            raise ValueError(f"--films must be a count, 0 or more, got {self.films}")
         if (self.chains or self.resampled) and (self.starts or self.tasks or tables):
             raise ValueError("--chains has its own tasks: ask for --starts, --probes, --timing in a call of their own")
 

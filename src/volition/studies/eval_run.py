@@ -21,7 +21,7 @@ from typing import Any
 
 import volition
 from volition.config import dump
-from volition.envs.base import EnvConfig
+from volition.envs.base import EnvConfig, as_evaluated
 from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.journal import Journal, read_all, require_same
 from volition.evaluation.perturb import Perturbation, Perturbed
@@ -55,13 +55,12 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """JSON that is equal exactly where results must be."""
         kept = ("latency", "max_steps", "batch")
-        trials = json.dumps([asdict(trial) for trial in self.trials])
         return {
             "name": self.name,
-            "environment": dump(self.env),
+            "environment": dump(as_evaluated(self.env)),
             "simulator": self.env.about(),
             "num_trials": len(self.trials),
-            "trials": short_hash(trials.encode()),
+            "trials": _hash_of(self.trials),
             "perturbations": dump(self.perturbations),
             "rollout": {
                 "chunking": dump(self.rollout.chunking),
@@ -133,6 +132,7 @@ def run_plan(
     settings, began = plan.settings(), time.perf_counter()
     with Journal(folder / share.file, settings) as journal:
         there = _others(folder, settings) | journal.results
+        _require_own(there, plan.trials, folder)
         numbers = [
             n for n in range(len(plan.trials))
             if n in share and (n not in there or (retry_errors and there[n].error))
@@ -149,6 +149,7 @@ def run_plan(
         evaluate(actor, factory or plan.factory, plan.trials, plan.rollout, hear, numbers=numbers)
     seconds = time.perf_counter() - began
     _, results = read_all(result_files(folder))
+    _require_own(results, plan.trials, folder)
     return Done(folder=folder, settings=settings, results=results, ran=tuple(numbers), seconds=seconds)
 
 
@@ -158,16 +159,21 @@ def result_files(folder: Path) -> list[Path]:
 
 def merge(folders: Sequence[Path]) -> Done:
     """What several folders, from several machines, hold of one evaluation. ValueError where something is missing."""
-    paths = [path for folder in folders for path in ([folder] if folder.is_file() else result_files(folder))]
-    if not paths:
-        raise ValueError(f"there must be results*.jsonl to merge in {', '.join(map(str, folders))}, but there are none")
-    settings, results = read_all(paths)
+    found = {folder: [folder] if folder.is_file() else result_files(folder) for folder in folders}
+    if empty := [str(folder) for folder, paths in found.items() if not paths]:
+        raise ValueError(f"there must be results*.jsonl to merge in {', '.join(empty)}, but there are none")
+    settings, results = read_all([path for paths in found.values() for path in paths])
     missing = sorted(set(range(settings["num_trials"])) - set(results))
     if missing:
         shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise ValueError(
             f"{len(missing)} of {settings['num_trials']} episodes are missing (numbers {shown}): run the command "
             "again on the machine whose shard it is, or name its folder too"
+        )
+    if _hash_of([results[number].trial for number in sorted(results)]) != settings["trials"]:
+        raise ValueError(
+            f"{', '.join(map(str, folders))} must hold the trials of one evaluation under their own numbers, but some "
+            "lines have another's: restore results*.jsonl from a copy, or evaluate again"
         )
     folder = folders[0] if folders[0].is_dir() else folders[0].parent
     return Done(folder=folder, settings=settings, results=results, ran=(), seconds=0.0)
@@ -209,6 +215,21 @@ def code_hash() -> str:
         if name.split("/")[0] not in NOT_OF_RESULTS:
             found.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:16]
+
+
+def _hash_of(trials: Sequence[Trial]) -> str:
+    return short_hash(json.dumps([asdict(trial) for trial in trials]).encode())
+
+
+def _require_own(results: Mapping[int, EpisodeResult], trials: Sequence[Trial], folder: Path) -> None:
+    """ValueError where a result stands under a number that is not its trial's."""
+    for number, result in results.items():
+        if not 0 <= number < len(trials) or result.trial != trials[number]:
+            raise ValueError(
+                f"{folder} must hold the {len(trials)} trials of this evaluation under their own numbers, but "
+                f"'{result.trial}' is number {number} there: restore results*.jsonl from a copy, or delete them to "
+                "evaluate again"
+            )
 
 
 def _others(folder: Path, settings: Mapping[str, Any]) -> dict[int, EpisodeResult]:

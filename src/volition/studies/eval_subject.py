@@ -16,7 +16,7 @@ import torch
 from volition.config import Contract, DataConfig, Experiment, read
 from volition.data.transforms import BlackOut, Deafen
 from volition.envs.base import EnvConfig
-from volition.evaluation.chunking import STRATEGIES, AnyChunking
+from volition.evaluation.chunking import STRATEGIES, AnyChunking, Execute
 from volition.evaluation.episodes import Trial
 from volition.evaluation.perturb import Perturbation
 from volition.evaluation.rollout import RolloutConfig
@@ -114,16 +114,16 @@ def make_plan(
     rollout = RolloutConfig(
         chunking=how or chunking_of(config, subject),
         latency=latency if latency is not None else latency_of(config, subject),
-        max_steps=config.max_steps or env.max_steps,
+        max_steps=env.max_steps if config.max_steps is None else config.max_steps,
         space=subject.contract.robot.action_space,
         num_workers=config.workers,
         slots_per_worker=slots_of(env, len(trials), config.workers),
-        batch=config.batch or rows_of(env, one_row=subject.one_row),
+        batch=rows_of(env, one_row=subject.one_row) if config.batch is None else config.batch,
         patience_seconds=config.patience,
     )
     about = {
         "checkpoint": checkpoint_hash(subject.path),
-        "device": config.device,
+        "device": config.device.partition(":")[0],  # all cards of a machine are taken to be of one kind
         "protocol_max_steps": env.max_steps,
     }
     return Plan(
@@ -137,7 +137,10 @@ def make_plan(
 
 
 def chunking_of(config: EvalConfig[Any], subject: Subject) -> AnyChunking:
-    return STRATEGIES[config.chunking](steps=config.replan_steps or subject.contract.window.replan_steps)
+    steps = subject.contract.window.replan_steps if config.replan_steps is None else config.replan_steps
+    if config.least_confidence is not None:
+        return Execute(steps=steps, least_confidence=config.least_confidence)
+    return STRATEGIES[config.chunking](steps=steps)
 
 
 def latency_of(config: EvalConfig[Any], subject: Subject) -> int:

@@ -123,8 +123,11 @@ def _against(found: Mapping[str, Any]) -> Iterator[str]:
 def _troubles(score: Mapping[str, Any]) -> Iterator[str]:
     if score["num_errors"]:
         yield f"  {score['num_errors']} episodes ended as errors and are not counted:"
-        for wrong in score["errors"][:WEAKEST]:
-            yield f"    {wrong['trial']}: {wrong['error'].strip().splitlines()[-1]}"
+        reasons: dict[str, list[str]] = {}
+        for wrong in score["errors"]:
+            reasons.setdefault(wrong["error"].strip().splitlines()[-1], []).append(wrong["trial"])
+        for reason, trials in list(reasons.items())[:WEAKEST]:
+            yield f"    {trials[0]}{f' and {len(trials) - 1} more' if len(trials) > 1 else ''}: {reason}"
     if score["repeated_episodes"]:
         first = score["repeated_episodes"][0]
         yield f"  {len(score['repeated_episodes'])} episodes were begun again, the first: {first['reasons'][0]}"

@@ -67,6 +67,14 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
     return score
 
 
+def _against(first: Done, second: Done) -> dict[str, Any]:
+    """ValueError where the two gave a task different numbers of steps; their starts are compared one by one."""
+    ours, theirs = (done.settings["rollout"]["max_steps"] for done in (first, second))
+    if ours != theirs:
+        raise ValueError(f"compared evaluations must give a task the same number of steps, got {ours} and {theirs}")
+    return {"checkpoint": str(second.settings["checkpoint"]), **_difference(first, second)}
+
+
 def _difference(first: Done, second: Done) -> dict[str, Any]:
     """Or why there is none: the first one's own figures are not lost with it."""
     pairs = list(zip(first.ordered, second.ordered))
@@ -76,16 +84,25 @@ def _difference(first: Done, second: Done) -> dict[str, Any]:
 
 
 def merged(
-    folders: Sequence[Path], *, films: int | None, checkpoint: Path | None = None, allow: tuple[str, ...] = ()
+    folders: Sequence[Path],
+    *,
+    films: int | None,
+    against: Sequence[Path] = (),
+    checkpoint: Path | None = None,
+    allow: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The score of what several machines did; a report with so many films, or None of it, in the first folder.
 
-    ValueError where `checkpoint` is not the one that was evaluated.
+    `against`: folders of another evaluation on the same starts. ValueError where `checkpoint` is not the one that was
+    evaluated, or where the two cannot be compared.
     """
     done = merge(folders)
     if checkpoint is not None and checkpoint_hash(checkpoint) != done.settings["checkpoint"]:
         raise ValueError(f"{checkpoint} must be what was evaluated, whose hash is {done.settings['checkpoint']}")
-    score = score_of(done) | {"harness_file": str(write_harness_file(done))}
+    score = score_of(done)
+    if against:
+        score["against"] = _against(done, merge(against))
+    score["harness_file"] = str(write_harness_file(done))
     write_json(done.folder / SCORE, score)
     if films is not None:
         settings = done.settings

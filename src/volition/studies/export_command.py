@@ -9,7 +9,7 @@ from typing import Generic
 import tyro
 
 from volition.export.names import TargetName
-from volition.studies.env_command import AnyEnv, EnvFlags
+from volition.studies.env_command import AnyEnv, EnvFlags, require_at_least
 from volition.studies.home import parse_at_home
 
 
@@ -57,8 +57,7 @@ class Export(Generic[AnyEnv]):
     """What it learned, where no environment is named."""
 
     def __post_init__(self) -> None:
-        if self.starts < 0 or self.looks < 1:
-            raise ValueError(f"starts must be at least 0 and looks at least 1, got {self.starts} and {self.looks}")
+        require_at_least(self, starts=0, looks=1, max_steps=1, seed=0, workers=0)
         if not 0 < self.margin < 1 or not 0 < self.least_cosine <= 1:
             raise ValueError(f"margin and least_cosine must be shares, got {self.margin} and {self.least_cosine}")
 

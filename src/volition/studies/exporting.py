@@ -69,7 +69,7 @@ def _compare(
     def config(most: int) -> RolloutConfig:
         return RolloutConfig(
             chunking=Execute(steps=source.contract.window.replan_steps),
-            max_steps=command.max_steps or env.max_steps,
+            max_steps=env.max_steps if command.max_steps is None else command.max_steps,
             space=source.contract.robot.action_space,
             num_workers=command.workers,
             slots_per_worker=slots_of(env, len(trials), command.workers),

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
-from volition.envs.base import Finding
+from volition.envs.base import OF_RECORDING, Finding
 from volition.envs.calvin.annotations import digest
 from volition.envs.calvin.clones import CALVIN, CALVIN_ENV, commit
 from volition.envs.calvin.places import Placement, draws
@@ -45,9 +45,9 @@ class CalvinSimConfig:
     """Height and width of each camera's pictures, of static and gripper; one that is not named is not drawn."""
     placement: Placement = "official"
     """Where blocks of chains stand: at the protocol's places, or scattered, as for single tasks (for recording)."""
-    more_sentences: int = 0
+    more_sentences: int = field(default=0, metadata=OF_RECORDING)
     """For training: beside CALVIN's own (about eleven a task), so many of the desk's, whose tasks are the same."""
-    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig, metadata=OF_RECORDING)
 
     def __post_init__(self) -> None:
         unknown = set(self.scenes) - set(SCENES)

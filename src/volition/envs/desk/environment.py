@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
+from volition.envs.base import OF_RECORDING
 from volition.envs.desk import expert, language
 from volition.envs.desk.chains import chains
 from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES, METRES_PER_UNIT, RADIANS_PER_UNIT, Desk
@@ -64,7 +65,7 @@ class DeskConfig:
     # Scenes that episodes are dealt to, and drawn from where a start names none.
     scenes: tuple[str, ...] = SCENES
     # How demonstrations vary.
-    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig, metadata=OF_RECORDING)
 
     def __post_init__(self) -> None:
         unknown = set(self.scenes) - set(SCENES)

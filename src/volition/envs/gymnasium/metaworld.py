@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import ActionSpace, Dimension, RobotSpec
+from volition.envs.base import OF_RECORDING
 from volition.envs.gymnasium.adapter import After, OneTask, RestingEnv, needed, said
 from volition.records import Start
 
@@ -32,7 +33,7 @@ class MetaworldConfig(OneTask):
     """Implements `envs.base.EnvConfig`."""
 
     # Standard deviation of what the demonstrator adds to its action, as a share of a full step.
-    noise: float = 0.1
+    noise: float = field(default=0.1, metadata=OF_RECORDING)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from volition.contract import ActionSpace, Camera, Dimension, RobotSpec, require_equal
+from volition.envs.base import OF_RECORDING
 from volition.envs.gl import mujoco
 from volition.envs.mobile import drive, expert, language, starts
 from volition.envs.mobile.expert import DemonstrationConfig
@@ -62,7 +63,7 @@ class MobileConfig:
     # Rooms that episodes are dealt to, and drawn from where a start names none.
     scenes: tuple[str, ...] = SCENES
     # How demonstrations vary.
-    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    demonstration: DemonstrationConfig = field(default_factory=DemonstrationConfig, metadata=OF_RECORDING)
 
     def __post_init__(self) -> None:
         if self.space not in ASKEW:
