@@ -41,7 +41,7 @@ def test_a_matrix_is_the_product_of_the_axes_rotations(order: str) -> None:
     np.testing.assert_allclose(geometry.euler_to_matrix(angles, order), wanted, atol=EXACT)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arrays(3), st.sampled_from(TAIT_BRYAN + PROPER))
 def test_angles_found_make_the_same_matrix_everywhere(angles: np.ndarray, order: str) -> None:
     matrix = geometry.euler_to_matrix(angles, order)
@@ -60,7 +60,7 @@ def test_regular_angles_come_back_themselves(order: str) -> None:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arrays(3))
 def test_quaternions_and_axis_angles_carry_the_rotation(angles: np.ndarray) -> None:
     matrix = geometry.euler_to_matrix(angles)
@@ -85,7 +85,7 @@ def test_known_quaternions_and_turns() -> None:
     )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     arrays(7, st.floats(-1, 1)),
     hnp.arrays(np.float64, (3,), elements=ANGLE),
@@ -128,7 +128,6 @@ def test_leading_shapes_broadcast_and_the_floating_type_stays() -> None:
     assert geometry.euler_to_matrix(np.array([0, 1, 2])).dtype == np.float64
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float64, (5,), elements=st.floats(-50, 50)))
 def test_wrapped_angles_are_the_same_angles(angles: np.ndarray) -> None:
     wrapped = geometry.wrap(angles)

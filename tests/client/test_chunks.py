@@ -118,7 +118,7 @@ def test_a_gripper_takes_one_of_its_two_positions() -> None:
 
 
 @given(st.integers(1, 5), st.floats(0, 3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_chunks_that_agree_are_not_changed(count: int, decay: float) -> None:
     said = np.tile(np.array([0.25, -1.0], np.float32), (count, 1))
     assert np.allclose(combine(said, np.exp(-decay * np.arange(count)), [1]), said[0])

@@ -21,7 +21,7 @@ ARRAYS = hnp.arrays(
 
 
 @given(ARRAYS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_arrays_come_back_to_the_bit(array: np.ndarray) -> None:
     back = unpack(pack({"x": array}))["x"]
     assert back.dtype == array.dtype
@@ -33,7 +33,7 @@ def test_arrays_come_back_to_the_bit(array: np.ndarray) -> None:
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=9),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
                     max_leaves=8))  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_plain_values_come_back(value: Any) -> None:
     back = unpack(pack(value), DecodeLimits(max_depth=20))
     assert repr(back) == repr(value)  # NaN is not equal to itself
@@ -112,7 +112,7 @@ def test_a_message_above_the_limit_is_not_even_read() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
     try:
         unpack(data)
@@ -121,7 +121,7 @@ def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_mutated_message_is_a_message_or_an_error(data: st.DataObject) -> None:
     good = bytearray(pack({"observation/static": np.zeros((2, 2, 3), np.uint8), "prompt": "go", "n": np.float32(1)}))
     for _ in range(data.draw(st.integers(1, 4))):

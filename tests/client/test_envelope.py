@@ -73,7 +73,7 @@ def test_a_turn_is_measured_about_its_one_axis() -> None:
 
 
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_angle_of_euler_angles_is_geometrys(angles: list[float]) -> None:
     vector = geometry.matrix_to_axis_angle(geometry.euler_to_matrix(np.array(angles)))
     assert turn_of(np.array(angles)) == pytest.approx(float(np.linalg.norm(vector)), abs=1e-6)
@@ -158,7 +158,7 @@ def test_a_base_stops_before_the_wall_that_its_heading_leads_to() -> None:
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_sequence_of_actions_leaves_the_limits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     limits = {"speed": 0.3, "acceleration": 2.0, "turn_speed": 0.8, "gripper_speed": 6.0}

@@ -129,7 +129,7 @@ CASES = {
 LOSSY = ("clip", "binary gripper", "map")
 SHARES = arrays(np.float32, (T, H, 7), elements=st.floats(0, 1, width=32))
 SIGNED = arrays(np.float32, (T, 7), elements=st.floats(-1, 1, width=32))
-FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=25, derandomize=True, database=None)
 
 
 def spread(shares: np.ndarray, space: ActionSpace) -> np.ndarray:

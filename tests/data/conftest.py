@@ -14,7 +14,7 @@ from volition.data.lerobot_stage import EpisodeData, LeRobotConfig
 from volition.data.lerobot_write import LeRobotWriter
 
 # On a loaded machine a call may take any time; the same cases in every run.
-settings.register_profile("data", deadline=None, derandomize=True, database=None)
+settings.register_profile("data", derandomize=True, database=None)
 settings.load_profile("data")
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -12,7 +12,7 @@ from volition.envs.mobile import drive
 twists = st.tuples(*[st.floats(-3.0, 3.0)] * 3).map(np.array)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(twists)
 def test_wheels_and_twists_are_the_same_in_two_frames(twist: np.ndarray) -> None:
     np.testing.assert_allclose(drive.twist_of(drive.wheels_of(twist)), twist, atol=1e-9)
@@ -26,7 +26,7 @@ def test_wheels_turn_as_their_places_say() -> None:
     assert turning == pytest.approx(np.full(3, drive.WHEEL_DISTANCE / drive.WHEEL_RADIUS))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(twists)
 def test_what_the_wheels_cannot_do_is_slowed_down_and_keeps_its_direction(twist: np.ndarray) -> None:
     given_ = drive.twist_of(drive.commanded_wheels(twist))

@@ -30,7 +30,7 @@ def height(way: list[np.ndarray], x: float) -> float:
     return float(np.interp(x, [point[0] for point in way], [point[1] for point in way]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(courses(), st.lists(st.floats(-1.0, 1.0), min_size=40, max_size=40))
 def test_a_taut_way_is_open_and_no_longer_than_another_one(
     case: tuple[np.ndarray, np.ndarray, list[Gate]], bumps: list[float]
@@ -78,7 +78,7 @@ def test_a_point_along_a_way_is_as_far_as_it_says() -> None:
     assert length(way) == pytest.approx(2.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(-3.0, 3.0), st.floats(0.05, 0.5))
 def test_the_outline_of_a_box_lies_at_its_margin(yaw: float, margin: float) -> None:
     turned = box(1.0, -0.2, yaw)

@@ -55,7 +55,7 @@ def results(draw: st.DrawFn) -> Callable[[], EpisodeResult]:
 
 
 @given(results(), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_line_says_all_of_a_result(make: Callable[[], EpisodeResult], number: int) -> None:
     result = make()
     again, back = parse_result(json.loads(json.dumps(result_line(number, result))))

@@ -80,7 +80,7 @@ def test_an_action_of_another_kind_or_frame_is_not_taken_for_ones_own() -> None:
 
 
 @given(st.lists(st.tuples(*[st.floats(-1, 1)] * 3), min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_positions_come_out_as_positions_no_further_apart_than_the_speed(places: list[tuple[float, ...]]) -> None:
     guard = RoboGuard(SafetyLimits(Hold((None,) * 6), speed=0.3), HZ, kind="position", frame="world")
     asked = [
@@ -132,7 +132,7 @@ def test_a_gripper_is_there_or_it_is_not() -> None:
 @given(
     st.lists(st.lists(st.floats(-1, 1), min_size=6, max_size=6), min_size=1, max_size=4), st.sampled_from([-1.0, 1.0])
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_to_chunk_is_the_inverse_of_the_parser(steps: list[list[float]], gripper: float) -> None:
     space = relative_arm_7d()
     chunk = np.array([[*step, gripper] for step in steps])

@@ -43,7 +43,7 @@ def same_motion(left: RoboAction, right: RoboAction) -> bool:
 
 
 @given(st.lists(actions(), min_size=1, max_size=3), ways, poses)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_way_to_say_a_motion_leads_back(asked: list[RoboAction], way: Any, pose: tuple[float, ...]) -> None:
     kind, frame = way
     said = convert(asked, kind, frame=frame, control_hz=HZ, pose=pose)
@@ -57,7 +57,7 @@ def test_every_way_to_say_a_motion_leads_back(asked: list[RoboAction], way: Any,
 
 
 @given(st.lists(actions(), min_size=2, max_size=4), ways, poses)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_trajectory_ends_where_it_did(asked: list[RoboAction], way: Any, pose: tuple[float, ...]) -> None:
     said = convert(asked, way[0], frame=way[1], control_hz=HZ, pose=pose)
     ends = [convert(one, "position", control_hz=HZ, pose=pose)[-1] for one in (asked, said)]
@@ -65,7 +65,7 @@ def test_a_trajectory_ends_where_it_did(asked: list[RoboAction], way: Any, pose:
 
 
 @given(actions(planar=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_base_is_guarded_alike_in_steps_and_in_velocities(action: RoboAction) -> None:
     limits = SafetyLimits(Hold((0.0,) * 7), speed=1.0, acceleration=4.0, turn_speed=1.0, turn_acceleration=5.0)
     safe = {}
@@ -80,7 +80,7 @@ def test_a_base_is_guarded_alike_in_steps_and_in_velocities(action: RoboAction) 
 
 
 @given(st.tuples(*[numbers] * 3), st.tuples(*[numbers] * 3), st.floats(-9, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_base_that_is_told_places_drives_there(there: Any, here: Any, turned: float) -> None:
     pose = (*here[:2], 0.0, 0.0, 0.0, here[2] + turned)
     place = RoboAction(translation=(*there[:2], 0.0), rotation=(0.0, 0.0, there[2] + turned), kind="position")
@@ -91,7 +91,7 @@ def test_a_base_that_is_told_places_drives_there(there: Any, here: Any, turned: 
 
 
 @given(actions(), poses)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_twist_is_the_velocity(action: RoboAction, pose: tuple[float, ...]) -> None:
     [velocity] = convert([action], "velocity", control_hz=HZ, pose=pose)
     twist = velocity.to_twist(HZ)

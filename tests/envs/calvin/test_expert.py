@@ -55,7 +55,7 @@ def follow(now: Moment, action: np.ndarray) -> Moment:
     return replace(now, tcp=now.tcp + 0.02 * action[:3], euler=now.euler + 0.05 * action[3:6], width=width)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     task=st.sampled_from(TASKS),
     scene=st.sampled_from(SCENES),
@@ -82,7 +82,7 @@ def test_in_any_state_it_says_one_and_the_same_action(
     assert np.array_equal(action, expert.label(now, task))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     task=st.sampled_from([task for task in TASKS if task.startswith(("lift", "rotate")) and "slider" not in task]),
     x=st.floats(0.0, 0.3),
@@ -156,7 +156,7 @@ def test_the_way_out_of_the_cabinet_leads_towards_the_robot_before_it_leads_asid
     assert np.linalg.norm(up[:2]) < 0.01
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lean=st.floats(0.0, 0.5),
     yaw=st.floats(0.5, 2.5),

@@ -14,7 +14,7 @@ from volition.envs.calvin import sequences
 from volition.envs.calvin.situations import TASKS, feasible, initial_situations, kind
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_bulk_draws_are_those_of_numpys_choice(seed: int) -> None:
     random = np.random.RandomState(seed)

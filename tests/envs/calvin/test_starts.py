@@ -31,7 +31,7 @@ def position(start: StartState, color: str) -> np.ndarray:
     return start.scene_obs[slot : slot + 3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**ANY)
 def test_a_start_admits_its_task_and_is_the_same_again(task: str, scene: str, seed: int) -> None:
     start = drawn(task, scene, seed)
@@ -43,7 +43,7 @@ def test_a_start_admits_its_task_and_is_the_same_again(task: str, scene: str, se
     assert (start.prepare, start.admits) == (again.prepare, again.admits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**ANY)
 def test_blocks_leave_each_other_the_button_and_the_door_room(task: str, scene: str, seed: int) -> None:
     start, layout = drawn(task, scene, seed), LAYOUTS[scene]
@@ -60,7 +60,7 @@ def test_blocks_leave_each_other_the_button_and_the_door_room(task: str, scene: 
             assert flat[color][0] >= high + HAND - 1e-9 or flat[color][0] <= low - HAND + 1e-9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(color=st.sampled_from(BLOCKS), side=st.sampled_from(("left", "right")), seed=st.integers(0, 2**32))
 def test_a_push_has_a_free_lane(color: str, side: str, seed: int) -> None:
     start = drawn(f"push_{color}_block_{side}", "D", seed)
