@@ -45,6 +45,10 @@ class Acting(nn.Module):
         """States of `n` robots that have seen nothing."""
         return [RobotState(None, self.head.start()) for _ in range(n)]
 
+    def start_with(self, noise: Sequence[int]) -> list[RobotState]:
+        """As `start`, a robot for every number; what draws noise to act draws each robot's own."""
+        return [RobotState(None, self.head.start_with(number)) for number in noise]
+
     def padded_for(self, instructions: Sequence[str]) -> Acting:
         """The same weights, with rows as long in every call as the longest of these instructions makes them.
 
@@ -84,7 +88,9 @@ class Acting(nn.Module):
         known, weights = self.collator.settled(settled, observations)
         device, heads = self.backbone.device, [state.head for state in remembered]
         chunks, heads = self.head.inpaint(encoded, batch, heads, known.to(device), weights.to(device))
-        return self.collator.decode(chunks, observations), [replace(s, head=head) for s, head in zip(remembered, heads)]
+        return self.collator.decode(chunks, observations), [
+            RobotState(s.memory, head) for s, head in zip(remembered, heads)
+        ]
 
     def _read(self, batch: Batch, states: Sequence[RobotState]) -> tuple[Encoded, list[RobotState]]:
         """The newest step of every robot, and what is remembered of the robot then; its head has still to act."""

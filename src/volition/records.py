@@ -110,6 +110,13 @@ class Inpainter(Actor, Protocol):
 
 
 @runtime_checkable
+class Noisy(Actor, Protocol):
+    """A policy that may draw noise to act, and does so by a number for each robot."""
+
+    def start_with(self, noise: Sequence[int]) -> list[Any]: ...
+
+
+@runtime_checkable
 class Confident(Protocol):
     """A state that also tells how sure the policy was of the chunk that it came with."""
 

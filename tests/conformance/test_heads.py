@@ -15,6 +15,7 @@ from volition.policy import Policy
 from volition.types import Batch, Loss, Target
 
 TEXTS = ["lift red", "push the blue block"]
+NOISY = ("flow", "diffusion", "expert")  # they draw noise to act
 CASES = [(name, *setting) for name in HEADS for setting in (("arm-7d", 0), ("base-2d", 2))]  # the state's entries
 
 
@@ -185,6 +186,18 @@ def test_predicting_leaves_the_head_as_it_was(backbone, case) -> None:
         torch.manual_seed(2)
         second, _ = head.predict(backbone.encode(step), step, [head.start() for _ in TEXTS])
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_robot_may_draw_noise_of_its_own(backbone, name: str) -> None:
+    head = make_head(name, backbone, SPACES["arm-7d"]).eval()
+    step = step_of(backbone, make_batch(backbone, TEXTS), 0)
+    with torch.no_grad():
+        usual, _ = head.predict(backbone.encode(step), step, [head.start() for _ in TEXTS])
+        first, _ = head.predict(backbone.encode(step), step, [head.start_with(number) for number in (7, 8)])
+        second, _ = head.predict(backbone.encode(step), step, [head.start_with(number) for number in (7, 9)])
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1]) == torch.equal(first, usual) == (name not in NOISY)
 
 
 @pytest.mark.parametrize("name", HEADS)

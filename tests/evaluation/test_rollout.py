@@ -1,7 +1,9 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from volition.evaluation.chunking import Execute
 from volition.evaluation.episodes import Command, EpisodeResult, Trial
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.suite import task_trials
-from volition.records import Start
+from volition.records import Observation, Start
 
 HERE = RolloutConfig(num_workers=0, slots_per_worker=4, batch=4, max_steps=30)
 TRIALS = task_trials(TASKS, num_starts=6, first_seed=100)
@@ -160,6 +162,29 @@ def test_a_state_is_fresh_for_every_trial_and_counts_on_within_it() -> None:
     config = dataclasses.replace(HERE, slots_per_worker=1, batch=1)
     results = evaluate(actor, ToyConfig(), TRIALS[:3], config)
     assert actor.ages == [0, *(age for result in results for age in range(result.num_steps))], "and a first look"
+
+
+class Drawing(Seeker):
+    """Its state is the number of its noise, and moves what it does a little."""
+
+    def start_with(self, noise: Sequence[int]) -> list[Any]:
+        return list(noise)
+
+    def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
+        chunks, _ = super().act(observations, states)
+        return chunks + np.array(states, np.float32)[:, None, None] % 97 * 1e-5, list(states)
+
+
+def test_noise_is_the_starts_own_whatever_else_runs() -> None:
+    actor = Drawing()
+    results = evaluate(actor, ToyConfig(), TRIALS, HERE)
+    drawn = set(actor.ages) - {0}  # 0: the first looks, of robots that only start
+    assert drawn == {trial.noise(0) for trial in TRIALS}
+    assert len(drawn) == len({trial.start for trial in TRIALS})
+    assert TRIALS[0].noise(0) != TRIALS[0].noise(1)
+    elsewhere = dataclasses.replace(HERE, num_workers=2, slots_per_worker=2)
+    assert same(results, evaluate(Drawing(), ToyConfig(), TRIALS, elsewhere))
+    assert not same(results, evaluate(Seeker(), ToyConfig(), TRIALS, HERE))
 
 
 def test_the_wording_is_the_one_that_was_asked_for() -> None:

@@ -8,6 +8,7 @@ A single task is a trial with one command, a chain one with five, a language swa
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -60,6 +61,11 @@ class Trial:
     def __post_init__(self) -> None:
         if not self.commands:
             raise ValueError(f"a trial needs at least one command, got none for {self.start}")
+
+    def noise(self, index: int) -> int:
+        """A number for what a policy draws in its command `index`: another one for every start, and the same for every
+        policy, way to say it and disturbance that is compared there."""
+        return zlib.crc32(repr((self.start.seed, self.start.tasks, self.start.scene, index)).encode())
 
     def __str__(self) -> str:
         tasks = " > ".join(command.task for command in self.commands)

@@ -29,7 +29,7 @@ from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
 from volition.evaluation.first_looks import batched, look_at_some, padded, require_executable
 from volition.evaluation.slot import Begin, Moment, Play
 from volition.evaluation.workers import EnvFactory, Lost, Pool, Reply, open_pool
-from volition.records import Actor, Inpainter, Observation
+from volition.records import Actor, Inpainter, Noisy, Observation
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,8 @@ class _Rollout:
 
     def _begin(self, slot: int, running: _Running) -> None:
         """The next command, for a policy that remembers nothing."""
-        (running.state,) = self._actor.start(1)
+        noise = running.trial.noise(len(running.attempts))
+        (running.state,) = self._actor.start_with([noise]) if isinstance(self._actor, Noisy) else self._actor.start(1)
         running.player = self._config.chunking.begin(self._config.space, self._config.latency)
         running.actions, running.calls = [], 0
         self._pool.send(slot, Begin(trial=running.trial, index=len(running.attempts)))

@@ -40,6 +40,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def start(self) -> Any: ...
 
+    def start_with(self, noise: int) -> Any:
+        """As `start`; a head that draws noise to act draws this robot's own, by this number and its predictions'."""
+        return self.start()
+
     @abstractmethod
     def predict(
         self, encoded: Encoded, batch: Batch, states: Sequence[Any]

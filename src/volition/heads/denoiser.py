@@ -97,6 +97,9 @@ class DenoisingHead(Head):
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.seed)
 
+    def start_with(self, noise: int) -> DenoisingState:
+        return DenoisingState(window=None, seed=self.seed ^ noise)
+
     def predict(
         self, encoded: Encoded, batch: Batch, states: Sequence[DenoisingState]
     ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:

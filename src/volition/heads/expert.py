@@ -95,6 +95,9 @@ class ExpertHead(Head):
     def start(self) -> DenoisingState:
         return DenoisingState(window=None, seed=self.config.seed)
 
+    def start_with(self, noise: int) -> DenoisingState:
+        return DenoisingState(window=None, seed=self.config.seed ^ noise)
+
     def predict(
         self, encoded: Encoded, batch: Batch, states: Sequence[DenoisingState]
     ) -> tuple[Float[Tensor, "B H A"], list[DenoisingState]]:

@@ -35,6 +35,9 @@ class MembersHead(Head):
     def start(self) -> tuple[Any, ...]:
         return tuple(member.start() for member in self.members)
 
+    def start_with(self, noise: int) -> tuple[Any, ...]:
+        return tuple(member.start_with(noise) for member in self.members)
+
     def predict(
         self, encoded: Encoded, batch: Batch, states: Sequence[tuple[Any, ...]]
     ) -> tuple[Float[Tensor, "B H A"], list[tuple[Any, ...]]]:
