@@ -234,6 +234,7 @@ def test_parity_sees_what_differs(run: Path) -> None:
     policy, other = load_source(run).policy, load_source(run).policy
     same = parity(policy, policy, EPISODES, SPEC.action_space)
     assert (same.cosine, max(same.largest_error), same.binary_agreement) == (pytest.approx(1.0), 0.0, 1.0)
+    assert same.cosines == pytest.approx([1.0] * len(same.largest_error))
     with torch.no_grad():
         for parameter in other.head.parameters():
             parameter.mul_(-0.5)

@@ -1,7 +1,7 @@
 """How an exported policy's actions differ from the policy's own, on the same observations with each its own memory.
 
-The direction of a step's continuous actions (cosine), the largest error of any action for every step of a chunk, and
-how often binary actions agree. In the contract's units.
+The direction of continuous actions (cosine) and the largest error of any action for every step of a chunk, and how
+often binary actions agree. In the contract's units.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from volition.records import Actor, Env, Observation
 class Parity:
     observations: int
     cosine: float  # mean over steps of all chunks
-    least_cosine: float
+    least_cosine: float  # of any step of any chunk
+    cosines: tuple[float, ...]  # of every step of a chunk, mean over all
     largest_error: tuple[float, ...]  # of every step of a chunk, continuous dimensions
     binary_agreement: float  # share of equal binary actions; 1 where there are none
 
@@ -37,6 +38,7 @@ def parity(ours: Actor, exported: Actor, episodes: Sequence[Sequence[Observation
         observations=len(first),
         cosine=float(cosines.mean()),
         least_cosine=float(cosines.min()),
+        cosines=tuple(cosines.mean(axis=0).tolist()),
         largest_error=tuple(errors.tolist()),
         binary_agreement=float(same.mean()) if binary else 1.0,
     )

@@ -88,7 +88,8 @@ def _of_parity(same: Parity, least: float) -> list[str]:
     return [
         f"parity over {same.observations} observations: cosine {same.cosine:.5f} (wanted {least:g}; the worst step "
         f"{same.least_cosine:.4f}), binary actions equal in {same.binary_agreement:.1%}",
-        f"largest error of any action, step by step of the chunk: {errors}",
+        f"step by step of the chunk: cosine {' '.join(f'{cosine:.5f}' for cosine in same.cosines)}",
+        f"... largest error of any action {errors}",
     ]
 
 
