@@ -3,6 +3,7 @@
 onnx, onnx-int8, onnx-int4    for ONNX Runtime: data, on any machine, on CPUs and (float32) GPUs and Jetsons
 openvino                      for OpenVINO: data, on Intel's CPUs, graphics and NPUs
 torch-export                  a graph of torch's own, for tools that go on from there
+torch-float8                  the same, with products in float8, for NVIDIA's GPUs that have them
 aoti                          compiled for this processor by AOTInductor: machine code, so it is run only if allowed
 """
 
@@ -18,7 +19,7 @@ from volition.export.names import TargetName
 from volition.export.onnx import Onnx
 from volition.export.openvino import OpenVino
 from volition.export.passes import Pass, PassGraph
-from volition.export.torch_graphs import Compiled, TorchExport
+from volition.export.torch_graphs import Compiled, TorchExport, TorchFloat8
 
 
 @runtime_checkable
@@ -45,6 +46,7 @@ TARGETS: dict[TargetName, Target] = {
     "onnx-int4": Onnx(weights="int4"),
     "openvino": OpenVino(),
     "torch-export": TorchExport(),
+    "torch-float8": TorchFloat8(),
     "aoti": Compiled(),
 }
 assert set(get_args(TargetName)) == set(TARGETS)

@@ -30,7 +30,7 @@ class Export(Generic[AnyEnv]):
     env: str = "desk"
     """Where both are compared: one of ours, or 'package.module:ClassName'; by default where the policy learned."""
     target: TargetName = "onnx-int8"
-    """What to write (docs/export.md): `onnx` is float32; `torch-export` and `aoti` run code when they are opened."""
+    """What to write (docs/export.md): `onnx` is float32; `torch-...` and `aoti` run code when they are opened."""
     out: Path
     """The artefact's folder; it must be empty or not there yet."""
     starts: int = 20
