@@ -148,3 +148,18 @@ def test_brokers_tell_how_much_of_a_chunk_was_carried_out() -> None:
     policy = Listening()
     drive(TemporalEnsemble(policy), 3)
     assert policy.told == [(1,), (1,)]
+
+
+def test_of_an_answer_that_an_ensemble_refuses_nothing_is_carried_out() -> None:
+    class Mute(Listening):
+        def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+            answer = super().infer(observation)
+            return answer if len(self.seen) != 2 else {}
+
+    policy = Mute()
+    broker = TemporalEnsemble(policy)
+    drive(broker, 1)
+    with pytest.raises((KeyError, ValueError)):
+        drive(broker, 1)
+    drive(broker, 1)
+    assert policy.told == [(1,), (0,)]

@@ -120,24 +120,28 @@ class TemporalEnsemble:
         self._policy, self._decay, self._binary = policy, decay, list(binary)
         self._chunks: deque[tuple[int, np.ndarray]] = deque()  # (first step, chunk), oldest first
         self._step = 0
+        self._delivered: int | None = None  # actions since the newest answer
         self.observed_at: float | None = None
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
-        if self._step:
-            tell(self._policy, 1)
-        chunk = chunk_of(self._policy.infer(observation))
+        if self._delivered is not None:
+            tell(self._policy, self._delivered)
+        answer = self._policy.infer(observation)
+        self._delivered = 0
+        chunk = chunk_of(answer)
         self.observed_at = time_of(observation)
         self._chunks.append((self._step, chunk))
         while self._step - self._chunks[0][0] >= len(self._chunks[0][1]):
             self._chunks.popleft()
         said = np.stack([chunk[self._step - first] for first, chunk in self._chunks])
         self._step += 1
+        self._delivered = 1
         return combine(said, np.exp(-self._decay * np.arange(len(said))), self._binary)
 
     def reset(self) -> None:
         self._policy.reset()
         self._chunks.clear()
-        self._step = 0
+        self._step, self._delivered = 0, None
 
 
 def combine(said: np.ndarray, weights: np.ndarray, binary: Sequence[int]) -> np.ndarray:
