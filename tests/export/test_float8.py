@@ -1,0 +1,22 @@
+"""Plain products in float8: which they are, and how near."""
+
+from __future__ import annotations
+
+import torch
+
+from volition.export.float8 import Float8Linear, in_float8
+
+
+def test_which_products_become_float8() -> None:
+    given = torch.nn.ModuleDict(
+        {"plain": torch.nn.Linear(32, 16), "odd": torch.nn.Linear(20, 16), "other": torch.nn.MultiheadAttention(32, 2)}
+    )
+    found = in_float8(given)
+    assert [name for name, module in found.named_modules() if isinstance(module, Float8Linear)] == ["plain"]
+    assert isinstance(given["plain"], torch.nn.Linear)
+    x = torch.randn(2, 3, 32)
+    with torch.no_grad():
+        near, exact = found["plain"](x), given["plain"](x)
+    assert near.shape == exact.shape
+    assert near.dtype == x.dtype
+    assert 0 < float((near - exact).norm() / exact.norm()) < 0.06
