@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from volition.export.float8 import Float8Linear, in_float8
+from volition.export.float8 import Float8Linear, in_float8, require_float8
 
 
 def test_which_products_become_float8() -> None:
@@ -20,3 +21,11 @@ def test_which_products_become_float8() -> None:
     assert near.shape == exact.shape
     assert near.dtype == x.dtype
     assert 0 < float((near - exact).norm() / exact.norm()) < 0.06
+
+
+def test_a_gpu_without_such_products_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_float8("cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an older one")
+    with pytest.raises(ValueError, match=r"capability 8\.9 or newer, and an older one has less"):
+        require_float8("cuda")
