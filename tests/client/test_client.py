@@ -102,6 +102,19 @@ def test_a_network_that_is_cut_in_the_middle_of_a_message_is_given_up_after_the_
         assert client.reconnects >= 1, "another connection might have been a better one"
 
 
+def test_no_thread_is_started_in_a_control_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(echoing) as url, Client(url) as client:
+        before = set(threading.enumerate())
+        with monkeypatch.context() as patch:
+            patch.delattr(threading.Thread, "start")
+            assert client.infer({"number": 1})["asked"]["number"] == 1
+        client.close()
+        watching = [thread for thread in before if thread.name == "volition-sends"]
+        assert len(watching) == 1
+        watching[0].join(5)
+        assert not watching[0].is_alive(), "it outlives its connection"
+
+
 def test_after_an_interruption_the_next_answer_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(echoing) as url, Client(url) as client:
 

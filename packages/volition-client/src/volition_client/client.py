@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 import socket
 import ssl
 import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Mapping
 from urllib.parse import quote
 
 import numpy as np
@@ -30,6 +31,7 @@ from volition_client.errors import ConnectionLostError, ServerError, from_text
 
 logger = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts to connect
+GLANCE_SECONDS = 0.1  # between two looks whether a message leaves
 # Refusals that pass: worth another attempt while time is left.
 _PASSING = ("draining", "busy", "too_many_sessions")
 
@@ -54,7 +56,8 @@ class Client:
         self._url, self._token, self._patience, self._request_seconds = url, token, patience, request_seconds
         self._context, self._limits, self._clock = context, limits, clock
         self._connection: ClientConnection | None = None
-        self._open = contextlib.ExitStack()  # closes the connection
+        self._sends: _Sends | None = None
+        self._open = contextlib.ExitStack()  # closes both
         self._number = 0
         self._told: dict[str, Any] = {}  # with the next request
         self.metadata: dict[str, Any] = {}
@@ -138,8 +141,8 @@ class Client:
 
     def _ask(self, data: bytes, deadline: float) -> dict[str, Any]:
         assert self._connection is not None
-        with _cut_after(self._seconds(deadline), self._connection):
-            self._connection.send(data)
+        assert self._sends is not None
+        self._sends.send(data, self._seconds(deadline))
         return self._read(self._connection.recv(timeout=self._seconds(deadline)))
 
     def _seconds(self, deadline: float) -> float:
@@ -191,6 +194,7 @@ class Client:
             close_timeout=1.0,
         )
         self._connection = self._open.enter_context(opening)
+        self._sends = self._open.enter_context(contextlib.closing(_Sends(self._connection)))
         before = self.session
         self.metadata = self._read(self._connection.recv(timeout=timeout))
         self.session = str(self.metadata.get("session", ""))
@@ -201,25 +205,37 @@ class Client:
                 logger.warning("%s does not know the session any more: the policy begins anew", self._url)
 
     def _drop(self) -> None:
-        self._connection = None
+        self._connection = self._sends = None
         self._open.close()
 
 
-@contextlib.contextmanager
-def _cut_after(seconds: float, connection: ClientConnection) -> Iterator[None]:
-    """Ends a `send` from outside: to a peer that stopped reading it waits without end, and knows no timeout."""
+class _Sends:
+    """Sends over a connection, and cuts it where that lasts: to a peer that stopped reading a `send` waits without end,
+    and knows no timeout.
 
-    def cut() -> None:
-        with contextlib.suppress(OSError):  # closed already
-            connection.socket.shutdown(socket.SHUT_RDWR)
+    One thread looks on for as long as the connection stands, so that none has to be started in a control step.
+    """
 
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection, self._until, self._closed = connection, math.inf, threading.Event()
+        threading.Thread(target=self._watch, name="volition-sends", daemon=True).start()
+
+    def send(self, data: bytes, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        try:
+            self._connection.send(data)
+        finally:
+            self._until = math.inf
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(GLANCE_SECONDS):
+            if time.monotonic() > self._until:
+                with contextlib.suppress(OSError):  # closed already
+                    self._connection.socket.shutdown(socket.SHUT_RDWR)
+                return
 
 
 def _refusal(error: Exception) -> Exception:
