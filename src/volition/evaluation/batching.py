@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,23 +110,22 @@ def rows_are_independent(
     """
     assert 1 <= len(observations) <= size
     policy, count = FixedBatch(actor, size), len(observations)
-    looks = [observations[i % count] for i in range(size)]
-    first, later = policy.act(looks, actor.start(size))
-    known = [settle(chunk) for chunk in first]
-    second, _ = policy.act(looks, later, known)
+    asked = _Asked.twice(policy, actor.start(size), observations, settle)
 
     def alike(rows: Sequence[int], old: Container[int]) -> bool:
         """Whether these rows, at places in this order, answer as the first with the same look did."""
-        states = [later[i] if i in old else actor.start(1)[0] for i in rows]
-        found, _ = policy.act([looks[i] for i in rows], states, [known[i] if i in old else None for i in rows])
-        return all(np.array_equal(one, (second if i in old else first)[i % count]) for one, i in zip(found, rows))
+        states = [asked.later[i] if i in old else actor.start(1)[0] for i in rows]
+        known = [asked.known[i] if i in old else None for i in rows]
+        found, _ = policy.act([asked.looks[i] for i in rows], states, known)
+        wanted = [(asked.second if i in old else asked.first)[i % count] for i in rows]
+        return all(map(np.array_equal, found, wanted))
 
     def turned(by: int) -> list[int]:
         return [(place + by) % size for place in range(size)]
 
     shares = sorted({one for few in PROPORTIONS for one in (few, size - few) if 0 < one < size})
     return (
-        all(np.array_equal(chunks[i], chunks[i % count]) for chunks in (first, second) for i in range(size))
+        all(np.array_equal(chunks[i], chunks[i % count]) for chunks in (asked.first, asked.second) for i in range(size))
         and alike(turned(-1), range(1, size, 2))
         and alike([0], ())
         and alike([count - 1], ())
@@ -144,18 +144,40 @@ def sizes_alike(
     Fewer rows are cheaper where fewer are asked for. Tried with fresh states and with such as have seen one step.
     """
     halves = [size >> shift for shift in range(1, size.bit_length())]
-    whole, looks = FixedBatch(actor, size), [observations[i % len(observations)] for i in range(size)]
     fresh = actor.start(size)
-    first, later = whole.act(looks, fresh)
-    known = [settle(chunk) for chunk in first]
-    second, _ = whole.act(looks, later, known)
+    whole = _Asked.twice(FixedBatch(actor, size), fresh, observations, settle)
 
     def alike(half: int) -> bool:
-        part, rows = FixedBatch(actor, half), slice(half)
-        answered = part.act(looks[rows], fresh[rows])[0], part.act(looks[rows], later[rows], known[rows])[0]
-        return all(np.array_equal(one, wanted[rows]) for one, wanted in zip(answered, (first, second)))
+        part, looks = FixedBatch(actor, half), whole.looks[:half]
+        answered = part.act(looks, fresh[:half])[0], part.act(looks, whole.later[:half], whole.known[:half])[0]
+        return all(np.array_equal(one, wanted[:half]) for one, wanted in zip(answered, (whole.first, whole.second)))
 
     return tuple(half for half in halves if alike(half))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A call, and the one that follows it, in which the same is seen again."""
+
+    looks: list[Observation]  # of every place: what was seen, in turn
+    first: np.ndarray  # float32[B, H, A]
+    later: list[Any]  # states after it
+    known: list[Settled | None]  # what is settled when asked again
+    second: np.ndarray
+
+    @classmethod
+    def twice(
+        cls,
+        policy: FixedBatch,
+        fresh: Sequence[Any],
+        observations: Sequence[Observation],
+        settle: Callable[[np.ndarray], Settled | None],
+    ) -> _Asked:
+        looks = [observations[i % len(observations)] for i in range(len(fresh))]
+        first, later = policy.act(looks, fresh)
+        known = [settle(chunk) for chunk in first]
+        second, _ = policy.act(looks, later, known)
+        return cls(looks=looks, first=first, later=later, known=known, second=second)
 
 
 def confidence_of(state: Any) -> np.ndarray | None:

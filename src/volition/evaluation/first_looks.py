@@ -22,7 +22,7 @@ from volition.evaluation.batching import (
 from volition.evaluation.chunking import AnyChunking, RealTime
 from volition.evaluation.episodes import Trial
 from volition.evaluation.slot import Ask, Begin, Moment, Worded
-from volition.evaluation.workers import Lost, Pool
+from volition.evaluation.workers import Lost, Pool, ask_first
 from volition.records import Actor, Padding, Settled
 
 logger = logging.getLogger(__name__)
@@ -35,15 +35,11 @@ def padded(actor: Actor, pool: Pool, trials: Sequence[Trial], *, tries: int) -> 
     if not isinstance(actor, Padding):
         return actor
     commands = dict.fromkeys(command for trial in trials for command in trial.commands)
-    lost = ""
-    for _ in range(tries):
-        pool.send(0, Ask(commands=tuple(commands)))
-        for slot, reply in pool.receive():
-            if isinstance(reply, Worded):
-                return actor.padded_for(tuple(dict.fromkeys(reply.instructions)))
-            if isinstance(reply, Lost) and slot == 0:
-                lost = reply.reason
-    raise RuntimeError(f"an environment must say all commands of the trials, but: {lost}")
+    reply = ask_first(pool, Ask(commands=tuple(commands)), tries=tries)
+    if isinstance(reply, Lost):
+        raise RuntimeError(f"an environment must say all commands of the trials, but: {reply.reason}")
+    assert isinstance(reply, Worded)
+    return actor.padded_for(tuple(dict.fromkeys(reply.instructions)))
 
 
 def look_at_some(pool: Pool, trials: Sequence[Trial], most: int) -> list[Moment]:
@@ -51,12 +47,11 @@ def look_at_some(pool: Pool, trials: Sequence[Trial], most: int) -> list[Moment]
     count = min(most, len(trials), LOOKS)
     seen, lost = [], ""
     for i in np.linspace(0, len(trials) - 1, count):
-        pool.send(0, Begin(trial=trials[int(i)], index=0))
-        for slot, reply in pool.receive():
-            if isinstance(reply, Lost) and slot == 0:
-                lost = reply.reason
-            elif isinstance(reply, Moment) and reply.observation is not None:
-                seen.append(reply)
+        reply = ask_first(pool, Begin(trial=trials[int(i)], index=0))
+        if isinstance(reply, Lost):
+            lost = reply.reason
+        elif isinstance(reply, Moment) and reply.observation is not None:
+            seen.append(reply)
     if not seen:
         raise RuntimeError(f"none of {count} trials could be begun; the last one: {lost}")
     return seen

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from volition.evaluation.episodes import Command, Trial
-from volition.evaluation.slot import Ask, Begin, Moment, Request, Worded
-from volition.evaluation.workers import EnvFactory, Lost, Pool, Reply, open_pool
+from volition.evaluation.slot import Ask, Begin, Moment, Worded
+from volition.evaluation.workers import EnvFactory, ask_first, open_pool
 
 TRIES = 3
 
@@ -29,18 +29,9 @@ def inquire(
     """Begins `trial` in one environment, in a process of its own unless `num_workers` is 0."""
     pool = open_pool(factory, num_workers=min(1, num_workers), slots_per_worker=1, patience_seconds=patience_seconds)
     try:
-        moment = _reply(pool, Begin(trial=trial, index=0))
-        worded = _reply(pool, Ask(commands=tuple(commands)))
+        moment = ask_first(pool, Begin(trial=trial, index=0), tries=TRIES)
+        worded = ask_first(pool, Ask(commands=tuple(commands)), tries=TRIES)
     finally:
         pool.close()
     rests = not isinstance(moment, Moment) or moment.rest is not None
     return Inquiry(rests=rests, said=dict(zip(commands, worded.instructions)) if isinstance(worded, Worded) else {})
-
-
-def _reply(pool: Pool, request: Request) -> Reply:
-    for _ in range(TRIES):
-        pool.send(0, request)
-        ((_, reply),) = pool.receive()
-        if not isinstance(reply, Lost):
-            break
-    return reply
