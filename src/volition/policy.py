@@ -88,9 +88,8 @@ class Acting(nn.Module):
         known, weights = self.collator.settled(settled, observations)
         device, heads = self.backbone.device, [state.head for state in remembered]
         chunks, heads = self.head.inpaint(encoded, batch, heads, known.to(device), weights.to(device))
-        return self.collator.decode(chunks, observations), [
-            RobotState(s.memory, head) for s, head in zip(remembered, heads)
-        ]
+        after = [RobotState(state.memory, head) for state, head in zip(remembered, heads)]
+        return self.collator.decode(chunks, observations), after
 
     def _read(self, batch: Batch, states: Sequence[RobotState]) -> tuple[Encoded, list[RobotState]]:
         """The newest step of every robot, and what is remembered of the robot then; its head has still to act."""

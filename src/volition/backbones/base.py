@@ -94,9 +94,15 @@ class Backbone(nn.Module):
         given = {name: x for name, x in inputs.items() if name != "readout_positions"}
         if images:
             given |= self.adapter.pixels([normalise(x, self.adapter.pictures) for x in images])
-        kind = autocast_type(self.autocast, self.device)
-        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+        with self.computing():
             return self.adapter.hidden(self.model, given, cache)
+
+    def computing(self, *, keep_casts: bool = True) -> torch.autocast:
+        """In which its passes are made, in what it computes. `keep_casts`: of weights, until it is left."""
+        kind = autocast_type(self.autocast, self.device)
+        return torch.autocast(
+            self.device.type, kind, enabled=kind is not None, cache_enabled=None if keep_casts else False
+        )
 
     def logits(self, hidden: Float[Tensor, "*n D"]) -> Float[Tensor, "*n V"]:
         """Of the model's own vocabulary, in float32."""

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from volition.backbones import Backbone
-from volition.backbones.precision import autocast_type
-from volition.export.passes import Pass, Passes, PassGraph, PassKind
+from volition.export.passes import Pass, Passes, PassGraph, PassKind, require_streams
 from volition.policy import Acting
 
 MULTIPLE = 16  # tokens by which the lengths of rows differ
@@ -66,11 +65,7 @@ class CapturedPasses(Passes):
         return self._backbone.logits(hidden)
 
     def new_cache(self) -> Any:
-        if not self.streams:
-            raise ValueError(
-                f"a {self._backbone.model.config.model_type} model remembers more than keys and values: "
-                "its passes are captured with a head that reads read-outs, without interleaved history"
-            )
+        require_streams(self._backbone, "leave --capture out, or take it")
         return super().new_cache()
 
     def _recorded(self, kind: PassKind, tensors: Sequence[Tensor]) -> Pass:
@@ -84,11 +79,9 @@ class CapturedPasses(Passes):
 
     def _of(self, kind: PassKind, tensors: Sequence[Tensor]) -> Pass:
         graph, given = PassGraph(self._backbone, kind).eval(), [x.clone() for x in tensors]
-        computed_in = autocast_type(self._backbone.autocast, self.device)
 
         def run() -> Sequence[Tensor]:
-            # Autocast must keep no casts: a graph would go on reading one that was made for another call.
-            with torch.autocast(self.device.type, computed_in, enabled=computed_in is not None, cache_enabled=False):
+            with self._backbone.computing(keep_casts=False):  # a graph would go on reading one of another call
                 return graph(*given)
 
         recording = self._record(run)

@@ -40,9 +40,7 @@ class Float8Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n K"]) -> Float[Tensor, "*n O"]:
         rows, scale = to_float8(x.flatten(0, -2).float())
-        y = torch._scaled_mm(rows, self.weight.t(), scale_a=scale, scale_b=self.scale.t(), out_dtype=torch.bfloat16).to(
-            x.dtype
-        )
+        y = torch._scaled_mm(rows, self.weight.t(), scale, self.scale.t(), out_dtype=torch.bfloat16).to(x.dtype)
         y = y if self.bias is None else y + self.bias
         return y.unflatten(0, x.shape[:-1])
 

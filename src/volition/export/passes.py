@@ -118,6 +118,15 @@ class Passes:
         return DynamicCache()
 
 
+def require_streams(backbone: Backbone, advice: str) -> None:
+    """ValueError where what a model remembers cannot go into a pass and out of it."""
+    if not backbone.streams:
+        raise ValueError(
+            f"a {backbone.model.config.model_type} model remembers more than keys and values (a sliding window, a "
+            f"recurrent state): {advice} with a head that reads read-outs, without interleaved history"
+        )
+
+
 class Listening:
     """A `Runner` that keeps the first call of every kind.
 
@@ -141,11 +150,8 @@ class Listening:
         return self._backbone.device
 
     def run(self, inputs: Mapping[str, Tensor], images: Sequence[Tensor], cache: Any | None = None) -> Tensor:
-        if cache is not None and not self._backbone.streams:
-            raise ValueError(
-                f"a {self._backbone.model.config.model_type} model remembers more than keys and values (a sliding "
-                "window, a recurrent state): export it with a head that reads read-outs, without interleaved history"
-            )
+        if cache is not None:
+            require_streams(self._backbone, "export it")
         kind = PassKind.of(inputs, len(images), cache)
         if kind not in self.calls:
             shown = [fit(x, self._backbone.adapter.pictures) for x in images]

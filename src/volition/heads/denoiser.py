@@ -95,7 +95,7 @@ class DenoisingHead(Head):
         return {"denoising_loss": target.counts.sum()}
 
     def start(self) -> DenoisingState:
-        return DenoisingState(window=None, seed=self.seed)
+        return self.start_with(0)
 
     def start_with(self, noise: int) -> DenoisingState:
         return DenoisingState(window=None, seed=self.seed ^ noise)

@@ -93,7 +93,7 @@ class ExpertHead(Head):
         return {"denoising_loss": target.counts.sum()}
 
     def start(self) -> DenoisingState:
-        return DenoisingState(window=None, seed=self.config.seed)
+        return self.start_with(0)
 
     def start_with(self, noise: int) -> DenoisingState:
         return DenoisingState(window=None, seed=self.config.seed ^ noise)

@@ -132,8 +132,8 @@ def probe(config: EvalConfig[Any], subject: Subject, env: EnvConfig, say: Say) -
 
 def _possible(config: EvalConfig[Any], subject: Subject, env: EnvConfig, trials: Sequence[Trial]) -> list[Probe]:
     """The environment is asked once, before anything is run in it."""
-    own = {command: None for trial in trials for command in trial.commands}
-    every = {**own, **{turn(command): None for turn in WORDINGS.values() for command in own}}
+    own = dict.fromkeys(command for trial in trials for command in trial.commands)
+    every = own | dict.fromkeys(turn(command) for turn in WORDINGS.values() for command in own)
     known = inquire(env.make, trials[0], tuple(every), num_workers=config.workers, patience_seconds=config.patience)
     return probes(subject.cameras, config.environment, own, known)
 
