@@ -98,16 +98,16 @@ def test_looking_changes_nothing(case: Case, env: Env) -> None:
 
 
 class Scripted:
-    """Plays given actions and keeps what it saw."""
+    """Plays given actions and keeps what it saw before each: before the first, what the episode itself showed last."""
 
     def __init__(self, taken: np.ndarray):
-        self.taken, self.seen = taken, list[Observation]()
+        self.taken, self.seen = taken, dict[int, Observation]()
 
     def start(self, n: int) -> list[Any]:
         return [0] * n
 
     def act(self, observations: Sequence[Observation], states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
-        self.seen.extend(observations)
+        self.seen.update(zip(states, observations, strict=True))
         return np.stack([self.taken[state : state + 1] for state in states]), [state + 1 for state in states]
 
 
@@ -122,8 +122,8 @@ def test_another_process_sees_the_same_to_the_bit(case: Case, env: Env) -> None:
         RolloutConfig(num_workers=1, slots_per_worker=1, batch=1, max_steps=len(taken)),
     )
     said = env.instructions(start.tasks[0], "validation")[0]
-    there = [dataclasses.replace(seen, instruction="now") for seen in actor.seen]
-    assert {seen.instruction for seen in actor.seen} == {said}
+    assert {seen.instruction for seen in actor.seen.values()} == {said}
+    there = [dataclasses.replace(actor.seen[step], instruction="now") for step in range(len(actor.seen))]
     assert all(same(left, right) for left, right in zip(here[: len(there)], there, strict=True))
     assert there
 
