@@ -65,6 +65,32 @@ def test_it_recovers_from_wherever_a_policy_may_have_taken_the_hand(env: DeskEnv
     assert successes >= 5
 
 
+@pytest.mark.parametrize("task", ["rotate_blue_block_left", "push_pink_block_left"])
+def test_a_block_that_shall_stay_on_the_table_is_always_pressed_on_it(env: DeskEnv, task: str) -> None:
+    """The middle of the labels must not lift it: no camera sees whether a block touches the table."""
+    env.reset(Start(300, (task,), "B"))
+    env.begin(task)
+    down = []
+    for executed, clean in islice(env.demonstrate(task, np.random.default_rng(1)), 150):
+        if View.of(env.desk).held is not None:
+            down.append(clean[2])
+        if env.step(executed):
+            break
+    assert len(down) >= 8
+    assert max(down) < -0.02
+
+
+def test_a_block_that_was_dropped_instead_of_stacked_is_picked_up_again(env: DeskEnv) -> None:
+    for seed in range(3):
+        env.reset(Start(400 + seed, ("stack_block",), SCENES[seed]))
+        env.begin("stack_block")
+        assert View.of(env.desk).held is not None
+        for _ in range(6):
+            env.step(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))
+        assert View.of(env.desk).held is None
+        assert attempt(env, "stack_block") > 0
+
+
 def test_labels_depend_on_the_state_alone(env: DeskEnv) -> None:
     env.reset(Start(0, ("lift_red_block_table",), "A"))
     saved = env.desk.save()

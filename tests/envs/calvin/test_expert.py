@@ -118,6 +118,9 @@ def test_a_hand_with_the_block_goes_up_and_one_with_another_puts_it_down() -> No
         assert action[2] < 0.6
     resting = replace(now, blocks={**now.blocks, "red": replace(held, touches=frozenset({"robot", "table"}))})
     assert expert.label(resting, "open_drawer")[6] == 1.0
+    turned = expert.label(resting, "rotate_red_block_left")
+    assert abs(turned[5]) == 1.0
+    assert turned[2] < -0.05, "what is turned must be pressed on the table, whether or not it touches it"
 
 
 @pytest.mark.parametrize("scene", SCENES)

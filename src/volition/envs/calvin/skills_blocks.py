@@ -28,6 +28,7 @@ from volition.envs.calvin.waypoints import (
 )
 
 TABLE = 0.44  # metres: the height of its top
+PRESS = 0.005  # metres below itself that a hand aims whose block shall stay on the table
 HAND_ROOM = 0.10  # metres between a block's middle and the door's edge that half a hand takes
 CABINET_LEAN = 0.5  # radians: a hand that points straight down meets the roof
 DRAWER_FRONT, DRAWER_FLOOR = -0.157, 0.341  # metres: the inside of its front, y from its origin; z of its floor
@@ -173,9 +174,11 @@ def rotate(now: Moment, color: str, sign: float) -> Goal:
     if not now.gripped(color):
         # Begin so that the wrist has the way to go before it.
         return grasp(now, color, preferred=NEUTRAL - 0.3 * sign)
-    # A block that hangs two millimetres above the table does not count as turned there.
+    # A block that hangs two millimetres above the table does not count as turned there, and no camera sees it. So the
+    # hand always aims down: of 18 blocks turned by a hand that aims by the same share of a full step throughout, 18
+    # succeeded at -0.15 and level, 16 at -0.3, and one at 0.03 upwards, as a policy's error may well be.
     height = float(now.blocks[color].position[2]) - TABLE - HALF_BLOCK
-    down = 0.0 if "table" in now.blocks[color].touches else 0.004 + max(0.0, height)
+    down = PRESS + max(0.0, height)
     position = now.tcp - np.array([0.0, 0.0, down])
     return Goal(position=position, yaw=now.yaw + 0.3 * sign, lean=_level(now, color), gripper=CLOSED)
 

@@ -18,7 +18,8 @@ WAVER = 0.3  # radians
 DRAWER_FINGERS = at.DRAWER_HALF_WIDTH - 0.058  # metres off the drawer's middle at which open fingers still fit in
 HOMING = 8.0  # how fast a block on its way to the drawer is led to its middle: share of full speed per metre off
 SLIDE_SPEED = 0.7
-RELIEF = 0.006  # metres up that a hand aims whose block is on the table
+PRESS = 0.0025  # metres below itself that a hand aims whose block shall stay on the table
+SETTLE = 6.0  # times as far as a block stands off the table, down: a sliding hand sinks late
 UP = np.array([0.0, 0.0, 0.06])
 
 
@@ -99,18 +100,20 @@ def slide(view: View, color: str, direction: np.ndarray) -> Goal:
     """
     if not view.gripped(color):
         return grasp(view, color)
-    position = _on_table(view, color) + DRIVE * direction
+    position = _on_table(view, color, SETTLE) + DRIVE * direction
     return Goal(position=position, yaw=grasp_yaw(view, color, view.yaw), gripper=CLOSED, speed=SLIDE_SPEED)
 
 
-def _on_table(view: View, color: str) -> np.ndarray:
-    """Where the hand has its block barely on the table, float64[3].
+def _on_table(view: View, color: str, settle: float = 1.0) -> np.ndarray:
+    """Where the hand has its block on the table, float64[3]; `settle` times as far down as the block stands off it.
 
-    Off it by a hair, and the block counts neither as pushed nor as turned there; pressed on it, and it drags.
+    Off it by a hair, and the block counts neither as pushed nor as turned there; pressed on it hard, and it drags. An
+    expert that relieved what touches and lowered what does not would be right on average, but no camera sees which it
+    is, and a policy that answers the middle of its labels lifted the block. Hands that aim down by the same little
+    (0.05 of a full step) turned or pushed 72 of 72 blocks; 67 at three times that, 58 level, and 10 at 0.04 upwards.
     """
     height = float(view.block(color).position[2]) - at.TOP - at.BLOCK_HALF
-    touching = "table" in view.block(color).touches
-    return view.tcp + np.array([0.0, 0.0, RELIEF if touching else -0.004 - max(0.0, height)])
+    return view.tcp - np.array([0.0, 0.0, PRESS + settle * max(0.0, height)])
 
 
 def push_into_drawer(view: View) -> Goal:
@@ -169,10 +172,13 @@ def place_in_slider(view: View) -> Goal:
 
 
 def stack(view: View) -> Goal:
-    """Onto the nearest other block that stands on the table."""
+    """Onto the nearest other block that stands on the table; what was dropped is picked up again."""
     held = view.held
     if held is None:
-        return _let_go(view)
+        dropped = [color for color in BLOCKS if "table" in view.block(color).touches]
+        if len(dropped) < 2 or any(_over_another(view, color) for color in BLOCKS):
+            return _let_go(view)
+        return grasp(view, min(dropped, key=lambda c: float(np.linalg.norm(view.block(c).position - view.tcp))))
     others = [color for color in BLOCKS if color != held]
     on_table = [color for color in others if "table" in view.block(color).touches] or others
     below = min(on_table, key=lambda c: float(np.linalg.norm(view.block(c).position[:2] - view.tcp[:2])))
@@ -180,6 +186,12 @@ def stack(view: View) -> Goal:
     target = view.block(below).position + np.array([0.0, 0.0, 2 * at.BLOCK_HALF + 0.004]) - in_hand
     way = funnel(view, target, clearance=0.06, inner=0.008, outer=0.035)
     return _release(view, target, way, grasp_yaw(view, held, view.yaw), near=0.011, low=0.009)
+
+
+def _over_another(view: View, color: str) -> bool:
+    """Whether the block stands on another one, or falls on it."""
+    above = [view.block(color).position - view.block(other).position for other in BLOCKS if other != color]
+    return any(np.linalg.norm(offset[:2]) < 1.5 * at.BLOCK_HALF and offset[2] > at.BLOCK_HALF for offset in above)
 
 
 def put_down(view: View, held: str) -> Goal:
