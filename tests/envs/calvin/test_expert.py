@@ -123,6 +123,20 @@ def test_a_hand_with_the_block_goes_up_and_one_with_another_puts_it_down() -> No
     assert turned[2] < -0.05, "what is turned must be pressed on the table, whether or not it touches it"
 
 
+def test_a_block_that_was_dropped_instead_of_stacked_is_picked_up_again() -> None:
+    blocks = {
+        "red": block(0.05, -0.12, touches=frozenset({"table"})),
+        "blue": block(0.2, -0.12, touches=frozenset({"table"})),
+        "pink": block(-0.25, 0.09, touches=frozenset({"cabinet"})),
+    }
+    now = moment(tcp=np.array([0.06, -0.12, 0.5]), width=0.08, blocks=blocks)
+    assert np.array_equal(expert.label(now, "stack_block"), expert.label(now, "lift_red_block_table"))
+    done = {**blocks, "red": block(0.2, -0.12, 0.515, touches=frozenset({"blue"}))}
+    action = expert.label(replace(now, tcp=np.array([0.2, -0.12, 0.52]), blocks=done), "stack_block")
+    assert action[2] > 0.9
+    assert action[6] == 1.0
+
+
 @pytest.mark.parametrize("scene", SCENES)
 def test_the_drawer_is_pulled_from_behind_its_handle(scene: str) -> None:
     frames = {**moment(scene).frames, "drawer": np.array(LAYOUTS[scene].drawer)}

@@ -52,7 +52,9 @@ _SKILLS = _skills()
 def _takes(task: str, color: str) -> bool:
     """Whether the task may begin by grasping this block."""
     words = task.split("_")
-    return task in ("unstack_block", "push_into_drawer") or (words[0] in ("lift", "rotate") and words[1] == color)
+    return task in ("stack_block", "unstack_block", "push_into_drawer") or (
+        words[0] in ("lift", "rotate") and words[1] == color
+    )
 
 
 _ANY_BLOCK_IN_HAND = ("place_in_slider", "place_in_drawer", "stack_block", "unstack_block", "push_into_drawer")

@@ -248,16 +248,25 @@ def _room(now: Moment, held: str, spot: np.ndarray) -> float:
 
 
 def stack(now: Moment) -> Goal:
-    """Onto the longest other block that stands on the table."""
+    """Onto the longest other block that stands on the table; what was dropped is picked up again."""
     held = now.held
     if held is None:
-        return let_go(now)
+        dropped = now.on("table")
+        if len(dropped) < 2 or any(_over_another(now, color) for color in BLOCKS):
+            return let_go(now)
+        return grasp(now, min(dropped, key=lambda color: float(np.linalg.norm(now.blocks[color].position - now.tcp))))
     others = [color for color in now.on("table") if color != held] or [color for color in BLOCKS if color != held]
     below = max(others, key=lambda color: now.layout.lengths[color])
     in_hand = now.blocks[held].position - now.tcp
     target = now.blocks[below].position + np.array([0.0, 0.0, 2 * HALF_BLOCK + 0.003]) - in_hand
     way = approach(now, target, axis=UP, clearance=0.07, inner=0.008, outer=0.035)
     return _release(now, held, target, way, near=0.011, low=0.008)
+
+
+def _over_another(now: Moment, color: str) -> bool:
+    """Whether the block stands on another one, or falls on it."""
+    above = [now.blocks[color].position - now.blocks[other].position for other in BLOCKS if other != color]
+    return any(np.linalg.norm(offset[:2]) < 1.5 * HALF_BLOCK and offset[2] > HALF_BLOCK for offset in above)
 
 
 def put_down(now: Moment, held: str) -> Goal:
