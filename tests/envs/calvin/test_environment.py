@@ -15,8 +15,11 @@ from volition.data.calvin import SPEC
 from volition.envs.calvin.clones import CALVIN, CALVIN_ENV, CLONES
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.calvin.environment import CalvinEnv, _checked
+from volition.envs.calvin.rendering import moved_camera
 from volition.envs.calvin.situations import BLOCKS
 from volition.records import Start
+
+START = Start(3, ("lift_blue_block_table",), "D")
 
 
 def test_it_means_the_same_as_the_published_datasets() -> None:
@@ -61,6 +64,38 @@ def test_a_missing_clone_is_said_before_a_simulator_is_made(tmp_path: Path, monk
     with pytest.raises(ValueError, match="must be reset before it is used"):
         made.observe("go")
     made.close()
+
+
+def test_a_moved_camera_looks_at_the_same_start() -> None:
+    """Turned back by as much and as far it sees what it saw; the hand's own sees the same throughout."""
+    require_clones()
+    config = CalvinSimConfig(image_sizes={"static": (60, 60), "gripper": (40, 40)})
+    name, moved = config.camera_moved()
+    assert name == "static camera turned by 5 degrees"
+    assert config.feasible(START) == moved.feasible(START)
+    seen = []
+    for one in (config, moved, config):
+        env = one.make()
+        env.reset(START)
+        seen.append(env.observe(""))
+        env.close()
+    before, turned, after = seen
+    assert np.array_equal(before.images["gripper"], turned.images["gripper"])
+    assert np.array_equal(before.state, turned.state)
+    assert np.array_equal(before.images["static"], after.images["static"])
+    assert np.abs(before.images["static"].astype(int) - turned.images["static"]).mean() > 3
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0, -1.0), (float("nan"), 0.0, 0.0)])
+def test_a_camera_that_would_stand_nowhere_is_refused(offset: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="camera_offset"):
+        CalvinSimConfig(camera_offset=offset)
+
+
+def test_a_camera_moves_around_what_it_looks_at() -> None:
+    at = [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(moved_camera([3.0, 2.0, 3.0], at, (np.pi / 2, 0.0, 0.5)), [1.0, 5.0, 3.0], atol=1e-12)
+    np.testing.assert_allclose(moved_camera([1.0, 3.0, 3.0], at, (0.0, np.pi / 2, 0.0)), [1.0, 2.0, 4.0], atol=1e-12)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
@@ -43,6 +44,9 @@ class CalvinSimConfig:
     """tiny: pybullet's own, needs nothing. egl: with shadows, as the published data were drawn."""
     image_sizes: dict[str, tuple[int, int]] = field(default_factory=lambda: dict(IMAGE_SIZES))
     """Height and width of each camera's pictures, of static and gripper; one that is not named is not drawn."""
+    camera_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """By how much the static camera is moved around what it looks at: azimuth and elevation in radians, distance as a
+    share. For trying policies that learned without it."""
     placement: Placement = "official"
     """Where blocks of chains stand: at the protocol's places, or scattered, as for single tasks (for recording)."""
     more_sentences: int = field(default=0, metadata=OF_RECORDING)
@@ -56,6 +60,8 @@ class CalvinSimConfig:
         for name, known in (("renderer", RENDERERS), ("placement", get_args(Placement))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if not all(map(math.isfinite, self.camera_offset)) or self.camera_offset[2] <= -1.0:
+            raise ValueError(f"camera_offset must be finite, its distance above -1, got {self.camera_offset}")
         if self.more_sentences < 0:
             raise ValueError(f"more_sentences must be at least 0, got {self.more_sentences}")
         sizes = [side for size in self.image_sizes.values() for side in size]
@@ -106,6 +112,11 @@ class CalvinSimConfig:
         # Numbers below NUM_OFFICIAL stand for the protocol's own sequences.
         numbers = [int(np.random.SeedSequence((seed, i)).generate_state(1)[0]) + NUM_OFFICIAL for i in range(count)]
         return [Start(seed=n, tasks=found.tasks, scene=scene) for n, found in zip(numbers, fresh(count, seed))]
+
+    def camera_moved(self) -> tuple[str, CalvinSimConfig]:
+        azimuth, elevation, distance = self.camera_offset
+        there = (azimuth + math.radians(5.0), elevation, distance)
+        return "static camera turned by 5 degrees", replace(self, camera_offset=there)
 
     def feasible(self, start: Start) -> tuple[str, ...]:
         """Every task that could be begun at this start."""

@@ -142,8 +142,13 @@ class CalvinEnv:
         if self._simulator is None or self._simulator.scene != place.scene:
             self.close()
             largest = max(*FILM_SIZE, *(side for size in self.config.image_sizes.values() for side in size))
-            renderer = self.config.renderer
-            self._simulator = Simulator(self._clone, place.scene, renderer=renderer, largest=largest)
+            self._simulator = Simulator(
+                self._clone,
+                place.scene,
+                renderer=self.config.renderer,
+                largest=largest,
+                camera_offset=self.config.camera_offset,
+            )
         self._pictures = None
         self._now = self._simulator.reset(ROBOT_OBS, place.scene_obs)
         if place.settle:

@@ -8,7 +8,8 @@ is drawn. A test holds that no pixel changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -87,6 +88,20 @@ class Painter:
             view = self._p.computeViewMatrix(position, (position + axes[:, 1]).tolist(), (-axes[:, 2]).tolist())
         shape = self._p.computeProjectionMatrixFOV(camera.fov, camera.aspect, camera.nearval, camera.farval)
         return np.reshape(shape, (4, 4)).T @ np.reshape(view, (4, 4)).T
+
+
+def moved_camera(look_from: Sequence[float], look_at: Sequence[float], offset: Sequence[float]) -> np.ndarray:
+    """Where a camera stands that was moved around what it looks at, float64[3].
+
+    `offset`: azimuth (to the left, seen from above) and elevation (up) in radians, and distance as a share.
+    """
+    azimuth, elevation, distance = offset
+    x, y, z = np.subtract(look_from, look_at)
+    radius = float(np.sqrt(x**2 + y**2 + z**2))
+    around, above = math.atan2(y, x) + azimuth, math.asin(z / radius) + elevation
+    flat = math.cos(above)
+    direction = np.array([flat * math.cos(around), flat * math.sin(around), math.sin(above)])
+    return np.asarray(look_at, np.float64) + radius * (1.0 + distance) * direction
 
 
 def _measure(shapes: Any) -> _Boxes:

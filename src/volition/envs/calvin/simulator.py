@@ -11,6 +11,7 @@ calvin_env calls pybullet in part without saying which of its worlds is meant, s
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from ctypes.util import find_library
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from volition.envs.calvin.judge import Judge
 from volition.envs.calvin.layouts import LAYOUTS, require_measures
 from volition.envs.calvin.moment import Block, Layout, Moment
-from volition.envs.calvin.rendering import Painter
+from volition.envs.calvin.rendering import Painter, moved_camera
 from volition.envs.calvin.shims import Theirs, load, quiet
 from volition.envs.calvin.situations import BLOCKS
 from volition.geometry import quaternion_to_matrix
@@ -36,8 +37,16 @@ _FRAMES = {"drawer": "drawer_link", "slide": "slide_link", "switch": "switch_lin
 class Simulator:
     """Of one scene; `close` it before another is made."""
 
-    def __init__(self, clone: Path, scene: str, *, renderer: Renderer, largest: int) -> None:
-        """`largest`: side of the largest picture, pixels."""
+    def __init__(
+        self,
+        clone: Path,
+        scene: str,
+        *,
+        renderer: Renderer,
+        largest: int,
+        camera_offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """`largest`: side of the largest picture, pixels; `camera_offset`: of the static one, see `moved_camera`."""
         theirs = load(clone)
         if theirs.pybullet.getConnectionInfo(0)["isConnected"]:
             raise ValueError(
@@ -51,7 +60,7 @@ class Simulator:
             )
         self.scene = scene
         self.judge = Judge(theirs, clone)
-        self._env = _start(theirs, clone, scene, renderer, largest)
+        self._env = _start(theirs, clone, scene, renderer, largest, camera_offset)
         self._disconnect, self._env.close = self._env.close, lambda: None  # for `close` alone
         self._p = theirs.pybullet
         self._cameras = {camera.name: camera for camera in self._env.cameras}
@@ -210,7 +219,9 @@ def _keep_functions(client: Any) -> None:
             setattr(client, name, getattr(client, name))
 
 
-def _start(theirs: Theirs, clone: Path, scene: str, renderer: Renderer, largest: int) -> Any:
+def _start(
+    theirs: Theirs, clone: Path, scene: str, renderer: Renderer, largest: int, camera_offset: Sequence[float]
+) -> Any:
     """Their environment, from their configuration, without hydra's global state."""
     read = lambda name: theirs.omegaconf.load(clone / "conf" / f"{name}.yaml")
     config = theirs.omegaconf.create(
@@ -224,6 +235,9 @@ def _start(theirs: Theirs, clone: Path, scene: str, renderer: Renderer, largest:
     timing = read("env/play_table_env")
     for camera in config.cameras.values():  # EGL opens a window of the largest size
         camera.width = camera.height = largest
+    if any(camera_offset):
+        static = config.cameras.static
+        static.look_from = moved_camera(static.look_from, static.look_at, camera_offset).tolist()
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the way in which it looks for EGL
         try:
