@@ -3,7 +3,7 @@
 from volition.recipes.bridge import bridge
 from volition.recipes.calvin import calvin
 from volition.recipes.calvin_sim import calvin_sim
-from volition.recipes.desk import demo, demo_blind, desk, smoke
+from volition.recipes.desk import demo, demo_blind, desk, desk_corrected, smoke
 from volition.recipes.mobile import mobile_2d, mobile_3d
 from volition.recipes.seeds_table import seeds_table as seeds_table
 from volition.recipes.seeds_table import seeds_table_mobile as seeds_table_mobile
@@ -11,4 +11,15 @@ from volition.recipes.seeds_table import seeds_table_mobile as seeds_table_mobil
 # Functions that return several recipes by name, for `volition compare`.
 STUDIES = ("seeds_table", "seeds_table_mobile")
 
-__all__ = ["bridge", "calvin", "calvin_sim", "demo", "demo_blind", "desk", "mobile_2d", "mobile_3d", "smoke"]
+__all__ = [
+    "bridge",
+    "calvin",
+    "calvin_sim",
+    "demo",
+    "demo_blind",
+    "desk",
+    "desk_corrected",
+    "mobile_2d",
+    "mobile_3d",
+    "smoke",
+]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from volition.backbones import TinyPaliGemma
 from volition.config import DataConfig, Experiment, Recording, WindowConfig
 from volition.data.lerobot_stage import LeRobotConfig
+from volition.data.mixture import SourceConfig
 from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
 from volition.envs.desk.environment import PREVIOUS_NAMES, STATE_NAMES, DeskConfig
@@ -91,4 +92,26 @@ def desk() -> Experiment:
         experiment,
         data=DataConfig(path="runs/desk-data", recording=Recording(env=env, record=record)),
         loop=replace(experiment.loop, num_steps=9000, save_every=1000),
+    )
+
+
+def desk_corrected() -> Experiment:
+    """The policy of `desk` goes on, also with demonstrations that it begins and the expert ends. Record those first:
+
+    volition record desk --out runs/desk-corrections --learner runs/desk --episodes-per-task 12 --chains 160
+    """
+    base = desk()
+    often = {task: 1.3 for task in TASKS if task.startswith("lift")} | {"stack_block": 2.0, "unstack_block": 2.0}
+    return replace(
+        base,
+        start="runs/desk",
+        data=replace(
+            base.data,
+            weight=0.6,
+            task_weights=tuple(often.items()),
+            sources=(SourceConfig(path="runs/desk-corrections", weight=0.4),),
+        ),
+        loop=replace(
+            base.loop, num_steps=4200, save_every=700, optim=OptimConfig(lr=7e-4, backbone_lr=3.5e-4, warmup_steps=40)
+        ),
     )
