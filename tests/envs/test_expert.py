@@ -65,6 +65,16 @@ def test_it_recovers_from_wherever_a_policy_may_have_taken_the_hand(env: DeskEnv
     assert successes >= 5
 
 
+def test_a_block_that_sits_high_in_the_hand_is_put_down(env: DeskEnv) -> None:
+    """After a turn it does: the hand that presses slides down along it, and must not wait above the table for ever."""
+    env.reset(Start(28, ("rotate_red_block_right", "open_drawer"), "A"))
+    assert attempt(env, "rotate_red_block_right") > 0
+    env.step(np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0]))  # off the table
+    view = View.of(env.desk)
+    assert view.block("red").position[2] - view.tcp[2] > 0.004
+    assert 0 < attempt(env, "open_drawer") < 120
+
+
 @pytest.mark.parametrize("task", ["rotate_blue_block_left", "push_pink_block_left"])
 def test_a_block_that_shall_stay_on_the_table_is_always_pressed_on_it(env: DeskEnv, task: str) -> None:
     """The middle of the labels must not lift it: no camera sees whether a block touches the table."""

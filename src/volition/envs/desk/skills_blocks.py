@@ -207,6 +207,7 @@ def put_down(view: View, held: str) -> Goal:
     ]
     here = view.local(view.tcp)[:2]
     spot = min(spots, key=lambda place: float(np.linalg.norm(place - here)))
-    target = view.world(np.array([*spot, at.TOP + at.BLOCK_HALF]))
+    in_hand = view.block(held).position - view.tcp
+    target = view.world(np.array([*spot, at.TOP + at.BLOCK_HALF - 0.004])) - in_hand  # onto the table, not before it
     way = funnel(view, target, clearance=0.08, inner=0.02, outer=0.06)
     return Goal(position=way, yaw=0.0, gripper=CLOSED, speed=0.8)
