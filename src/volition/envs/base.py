@@ -13,6 +13,7 @@ in `tests/environments.py`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -59,6 +60,12 @@ class Movable(Protocol):
     """A config whose camera can be moved from where policies learned to look through it: a row of `--probes`."""
 
     def camera_moved(self) -> tuple[str, EnvConfig]: ...  # what was done, for people; the same with the camera there
+
+
+def turned_camera(offset: tuple[float, float, float]) -> tuple[str, tuple[float, float, float]]:
+    """What `camera_moved` does to an offset of the static camera (azimuth, elevation, distance), and how it is told."""
+    azimuth, elevation, distance = offset
+    return "static camera turned by 5 degrees", (azimuth + math.radians(5.0), elevation, distance)
 
 
 OF_RECORDING = {"of_recording": True}  # metadata of a config's field that says how demonstrations are made, and no more

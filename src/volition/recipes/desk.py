@@ -3,6 +3,7 @@
 volition train smoke                       about half a minute: does everything work here?
 volition demo                              records, trains `demo` for three minutes, evaluates, reports
 volition train demo_blind                  the control: the same without eyes
+volition train desk                        all 34 tasks; then desk_corrected, which learns from what it does wrong
 """
 
 from __future__ import annotations

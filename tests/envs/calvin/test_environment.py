@@ -67,7 +67,7 @@ def test_a_missing_clone_is_said_before_a_simulator_is_made(tmp_path: Path, monk
 
 
 def test_a_moved_camera_looks_at_the_same_start() -> None:
-    """Turned back by as much and as far it sees what it saw; the hand's own sees the same throughout."""
+    """The hand's own camera sees the same throughout, and the static one again where it is not moved."""
     require_clones()
     config = CalvinSimConfig(image_sizes={"static": (60, 60), "gripper": (40, 40)})
     name, moved = config.camera_moved()

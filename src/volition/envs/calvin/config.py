@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
-from volition.envs.base import OF_RECORDING, Finding
+from volition.envs.base import OF_RECORDING, Finding, turned_camera
 from volition.envs.calvin.annotations import digest
 from volition.envs.calvin.clones import CALVIN, CALVIN_ENV, commit
 from volition.envs.calvin.places import Placement, draws
@@ -114,9 +114,8 @@ class CalvinSimConfig:
         return [Start(seed=n, tasks=found.tasks, scene=scene) for n, found in zip(numbers, fresh(count, seed))]
 
     def camera_moved(self) -> tuple[str, CalvinSimConfig]:
-        azimuth, elevation, distance = self.camera_offset
-        there = (azimuth + math.radians(5.0), elevation, distance)
-        return "static camera turned by 5 degrees", replace(self, camera_offset=there)
+        told, there = turned_camera(self.camera_offset)
+        return told, replace(self, camera_offset=there)
 
     def feasible(self, start: Start) -> tuple[str, ...]:
         """Every task that could be begun at this start."""

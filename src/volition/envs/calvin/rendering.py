@@ -97,7 +97,7 @@ def moved_camera(look_from: Sequence[float], look_at: Sequence[float], offset: S
     """
     azimuth, elevation, distance = offset
     x, y, z = np.subtract(look_from, look_at)
-    radius = float(np.sqrt(x**2 + y**2 + z**2))
+    radius = math.dist(look_from, look_at)
     around, above = math.atan2(y, x) + azimuth, math.asin(z / radius) + elevation
     flat = math.cos(above)
     direction = np.array([flat * math.cos(around), flat * math.sin(around), math.sin(above)])

@@ -235,7 +235,7 @@ def _start(
     timing = read("env/play_table_env")
     for camera in config.cameras.values():  # EGL opens a window of the largest size
         camera.width = camera.height = largest
-    if any(camera_offset):
+    if any(camera_offset):  # else it stands where they say, to the bit
         static = config.cameras.static
         static.look_from = moved_camera(static.look_from, static.look_at, camera_offset).tolist()
     with quiet(), warnings.catch_warnings():

@@ -10,7 +10,6 @@ A start is a function of the Start and the config alone; so is what else could b
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from volition.contract import Camera, RobotSpec, relative_arm_7d, require_equal
-from volition.envs.base import OF_RECORDING
+from volition.envs.base import OF_RECORDING, turned_camera
 from volition.envs.desk import expert, language
 from volition.envs.desk.chains import chains
 from volition.envs.desk.desk import DEFAULT_IMAGE_SIZES, METRES_PER_UNIT, RADIANS_PER_UNIT, Desk
@@ -125,9 +124,8 @@ class DeskConfig:
 
     def camera_moved(self) -> tuple[str, DeskConfig]:
         """Three times as far round the desk as `shift` ever moves it."""
-        azimuth, elevation, distance = self.camera_offset
-        there = (azimuth + math.radians(5.0), elevation, distance)
-        return "static camera turned by 5 degrees", replace(self, camera_offset=there)
+        told, there = turned_camera(self.camera_offset)
+        return told, replace(self, camera_offset=there)
 
     def feasible(self, start: Start) -> tuple[str, ...]:
         return next(_draws(start, self)).admits

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from volition.envs.blocks import one_over_another
 from volition.envs.desk import layout as at
 from volition.envs.desk.state import BLOCKS
 from volition.envs.desk.waypoints import CLOSED, DRIVE, OPEN, Goal, View, funnel, wrap
@@ -176,7 +177,7 @@ def stack(view: View) -> Goal:
     held = view.held
     if held is None:
         dropped = [color for color in BLOCKS if "table" in view.block(color).touches]
-        if len(dropped) < 2 or any(_over_another(view, color) for color in BLOCKS):
+        if len(dropped) < 2 or one_over_another((view.block(color).position for color in BLOCKS), at.BLOCK_HALF):
             return _let_go(view)
         return grasp(view, min(dropped, key=lambda c: float(np.linalg.norm(view.block(c).position - view.tcp))))
     others = [color for color in BLOCKS if color != held]
@@ -186,12 +187,6 @@ def stack(view: View) -> Goal:
     target = view.block(below).position + np.array([0.0, 0.0, 2 * at.BLOCK_HALF + 0.004]) - in_hand
     way = funnel(view, target, clearance=0.06, inner=0.008, outer=0.035)
     return _release(view, target, way, grasp_yaw(view, held, view.yaw), near=0.011, low=0.009)
-
-
-def _over_another(view: View, color: str) -> bool:
-    """Whether the block stands on another one, or falls on it."""
-    above = [view.block(color).position - view.block(other).position for other in BLOCKS if other != color]
-    return any(np.linalg.norm(offset[:2]) < 1.5 * at.BLOCK_HALF and offset[2] > at.BLOCK_HALF for offset in above)
 
 
 def put_down(view: View, held: str) -> Goal:
