@@ -82,7 +82,8 @@ class Record(Generic[AnyEnv]):
     episodes_per_task: int = 20
     """Demonstrations of each task; failed attempts are left out and made up for."""
     chains: int = 0
-    """Sequences of tasks without a reset between them, recorded after the single episodes."""
+    """Sequences of five tasks without a reset between them, recorded after the single episodes. With --tasks, such as
+    one of these is part of: what they leave behind is seen, too."""
     image_size: tuple[int, int] | None = None
     """Height and width of every camera's pictures, in place of what --image-sizes says of each."""
     images: Literal["video", "png", "jpeg"] = "video"

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from volition.config import DataConfig, Recording, dump, load, packages_of
 from volition.data import lerobot_layout as layout
 from volition.data.files import read_json
 from volition.data.perform import RecordableEnv
 from volition.data.record import RecordProgress, record
 from volition.envs.base import EnvConfig, require_tasks
+
+_DRAWS = 1000  # of a chain, until it passes through a task that is to be recorded
 
 
 def record_env(
@@ -24,10 +28,28 @@ def record_env(
         Recordable(env),
         recording.record,
         out,
-        chain_tasks=lambda seed: env.chains(1, seed)[0].tasks,
+        chain_tasks=_ChainsThrough(env, recording.record.tasks),
         about_env=_as_noted(env, out),
         progress=progress,
     )
+
+
+class _ChainsThrough:
+    """The tasks of the environment's chain with a seed, drawn again until one of these is among them."""
+
+    def __init__(self, env: EnvConfig, tasks: tuple[str, ...]):
+        self._env, self._wanted = env, frozenset(tasks)
+
+    def __call__(self, seed: int) -> tuple[str, ...]:
+        for attempt in range(_DRAWS):
+            again = int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0]) if attempt else seed
+            tasks = self._env.chains(1, again)[0].tasks
+            if self._wanted.intersection(tasks):
+                return tasks
+        raise ValueError(
+            f"chains must pass through the tasks that are recorded, and of {_DRAWS} none did through "
+            f"{', '.join(sorted(self._wanted))}: record them without --chains"
+        )
 
 
 class Recordable:
