@@ -18,6 +18,7 @@ from volition.data.record import RecordConfig
 from volition.envs.base import EnvConfig
 from volition.heads import LSTMHeadConfig
 from volition.records import Start
+from volition.studies.commands import _begun_by
 from volition.studies.corrections import Corrections
 from volition.studies.recording import record_env
 from volition.studies.training import load_policy, run_training_on
@@ -106,6 +107,11 @@ def test_it_is_recorded_as_any_environment_and_remembers_who_began(learner: str,
             Recording(env=replace(config, learner_steps=5), record=RecordConfig(tasks=TASKS, episodes_per_task=2)),
             tmp_path,
         )
+
+
+def test_a_recording_keeps_to_the_checkpoint_that_it_began_with(learner: str) -> None:
+    config = _begun_by(ToyConfig(), Path(learner), 4, ())
+    assert config == Corrections(env=ToyConfig(), learner=str(Path(learner) / "checkpoints/step_0"), learner_steps=4)
 
 
 def test_what_cannot_be_corrected_is_refused(learner: str, tmp_path: Path) -> None:

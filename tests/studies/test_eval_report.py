@@ -13,6 +13,7 @@ import pytest
 from tests.evaluation.worlds import TASKS, Seeker
 from tests.toy import Toy, ToyConfig
 from volition.config import DataConfig, Recording
+from volition.data.open import load_episodes
 from volition.data.record import RecordConfig
 from volition.evaluation.chain import chain_trials
 from volition.evaluation.films import from_the_failed_one, replay_films
@@ -143,6 +144,25 @@ def test_the_nearest_demonstration_is_the_one_with_the_same_beginning(data: Data
     assert Beginnings(episodes, "juggle", ["base"]).nearest(seen, 2) == ()
     with pytest.raises(ValueError, match="must have the camera 'ceiling'"):
         Beginnings(episodes, "reach_red", ["ceiling"])
+
+
+def test_a_comparison_with_a_policy_that_never_answered_does_not_cost_the_report(done: Done, tmp_path: Path) -> None:
+    score = score_of(done) | {"against": {"checkpoint": "diverged", "error": "Traceback\nValueError: nan"}}
+    page = write_report(evaluation_report(done, score, ABOUT), tmp_path)
+    assert "no start was judged with both; the first: ValueError: nan" in page.read_text()
+
+
+def test_a_demonstration_is_called_by_its_number_in_the_dataset(data: DataConfig) -> None:
+    whole = load_episodes(Path(data.path))
+    learned = open_demonstrations(replace(data, held_out=0.5))
+    assert len(learned) == len(whole) // 2
+    assert sorted(learned) != [*range(len(learned))], "some before the last must be held out"
+    for number in Beginnings(learned, "reach_red", ["base"]).numbers:
+        seen = Observation(
+            images=whole[number].images(np.zeros(1, np.intp)), state=np.zeros((1, 2), np.float32), instruction=""
+        )
+        (nearest,) = Beginnings(learned, "reach_red", ["base"]).nearest(seen, 1)
+        assert (nearest.number, nearest.distance) == (number, 0.0)
 
 
 def test_single_tasks_and_a_policy_without_a_failure(tmp_path: Path) -> None:

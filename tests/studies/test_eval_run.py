@@ -130,8 +130,11 @@ def test_two_evaluations_in_shards_are_compared_by_a_paired_test(tmp_path: Path)
     assert any(line.startswith("Against other: +0.500") for line in lines(score))
     assert json.loads((ours[0] / "score.json").read_text())["against"] == found
     run(tmp_path / "short", replace(PLAN, rollout=replace(HERE, max_steps=29)))
-    with pytest.raises(ValueError, match="the same number of steps, got 30 and 29"):
+    with pytest.raises(ValueError, match=r"differ in the policy alone; they differ in\n  max_steps: 30 != 29$"):
         merged(ours, films=None, against=[tmp_path / "short"])
+    run(tmp_path / "elsewhere", replace(PLAN, env=ToyConfig(clumsiness=0.5)))
+    with pytest.raises(ValueError, match=r"they differ in\n  environment.clumsiness: 0.0 != 0.5$"):
+        merged(ours, films=None, against=[tmp_path / "elsewhere"])
 
 
 def test_what_another_shard_did_is_not_done_again(tmp_path: Path) -> None:

@@ -11,16 +11,20 @@ import pytest
 from tests.evaluation.worlds import TASKS, Seeker
 from tests.studies.test_probing import subject
 from tests.toy import ToyConfig
-from volition.envs.base import as_evaluated
+from volition.envs.base import Counted, as_evaluated
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.demonstration import DemonstrationConfig
 from volition.envs.desk.environment import DeskConfig
+from volition.envs.gymnasium.libero import LiberoConfig
+from volition.envs.gymnasium.metaworld import MetaworldConfig
+from volition.envs.gymnasium.simpler import SimplerConfig
 from volition.evaluation.chunking import Execute
 from volition.evaluation.suite import task_trials
-from volition.studies import eval_subject
+from volition.studies import eval_run, eval_subject
 from volition.studies.eval_config import EvalConfig
 from volition.studies.eval_run import Plan, settings_hash
 from volition.studies.eval_subject import make_plan
+from volition.studies.evaluating import plans
 from volition.studies.export_command import Export
 
 TOY = ToyConfig()
@@ -53,7 +57,48 @@ def test_how_demonstrations_are_made_does_not_name_an_evaluation() -> None:
     }
     assert len(named) == 2
     calvin = CalvinSimConfig(scenes=("A",))
-    assert as_evaluated(replace(calvin, more_sentences=20, demonstration=noisy)) == calvin
+    recorded = replace(calvin, more_sentences=20, demonstration=noisy)
+    assert as_evaluated(recorded) == calvin
+    assert plan(recorded).env == calvin, "what names an evaluation is what takes place"
+
+
+def test_a_package_of_ones_own_names_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = tmp_path / "my_lab_here" / "parts"
+    lab.mkdir(parents=True)
+    (lab / "head.py").write_text("GAIN = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named = []
+    for line in ("GAIN = 1\n", "GAIN = 2\n", "GAIN = 1\n"):
+        (lab / "head.py").write_text(line)
+        eval_run._sources_hash.cache_clear()
+        named.append(settings_hash(plan(allow=("my_lab_here.parts",)).settings()))
+    assert named[0] == named[2] != named[1]
+    assert sorted(plan(allow=("my_lab_here", "native_code")).about["own_code"]) == ["my_lab_here", "tests"]
+    assert "own_code" not in plan(DeskConfig()).about
+    with pytest.raises(ValueError, match="packages that can be imported, got 'no_such_lab'"):
+        plan(allow=("no_such_lab",))
+
+
+class FewStarts(ToyConfig):
+    starts_per_task = 3
+
+
+def test_more_starts_than_there_are_are_refused() -> None:
+    EvalConfig(checkpoint=Path("x"), environment=FewStarts(), starts=3)
+    with pytest.raises(ValueError, match=r"--starts must be at most 3, for .* tells nothing new, got 4"):
+        EvalConfig(checkpoint=Path("x"), environment=FewStarts(), starts=4)
+    counted = [env for env in (MetaworldConfig(), LiberoConfig(), SimplerConfig()) if isinstance(env, Counted)]
+    assert [env.starts_per_task for env in counted] == [50, 50, 24]
+    assert not isinstance(DeskConfig(), Counted)
+
+
+def test_resampled_chains_are_others_than_the_protocols() -> None:
+    asked = EvalConfig(checkpoint=Path("x"), environment=DeskConfig(), chains=20, resampled=20)
+    found = plans(asked, subject(Seeker(), Path("x")), DeskConfig())
+    seeds = {key: {trial.start.seed for trial in plan.trials} for key, plan in found.items()}
+    assert len(seeds[""]) == len(seeds["resampled"]) == 20
+    assert not seeds[""] & seeds["resampled"]
+    assert [t.start.tasks for t in found[""].trials] != [t.start.tasks for t in found["resampled"].trials]
 
 
 def test_numbers_are_taken_as_they_are() -> None:

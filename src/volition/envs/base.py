@@ -68,6 +68,14 @@ def turned_camera(offset: tuple[float, float, float]) -> tuple[str, tuple[float,
     return "static camera turned by 5 degrees", (azimuth + math.radians(5.0), elevation, distance)
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """A config of an environment with a fixed number of starts: a seed beyond it is one of them again."""
+
+    @property
+    def starts_per_task(self) -> int: ...
+
+
 OF_RECORDING = {"of_recording": True}  # metadata of a config's field that says how demonstrations are made, and no more
 
 

@@ -148,9 +148,9 @@ def _begun_by(env: EnvConfig, learner: Path, learner_steps: int, allow: tuple[st
     from volition.studies.corrections import Corrections
     from volition.training.checkpoint import resolve
 
-    contract = read(resolve(learner) / "contract.json", allow=allow)
-    fitted = env.fit(contract.robot)
-    return Corrections(env=fitted, learner=str(learner), learner_steps=learner_steps, allow=allow)
+    step = resolve(learner).absolute()  # a run that trains on has another last checkpoint by the next call
+    fitted = env.fit(read(step / "contract.json", allow=allow).robot)
+    return Corrections(env=fitted, learner=str(step), learner_steps=learner_steps, allow=allow)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Generic, Literal
 
 import tyro
 
+from volition.envs.base import Counted
 from volition.studies.env_command import AnyEnv, EnvFlags, require_at_least
 
 
@@ -89,6 +90,11 @@ class EvalConfig(Generic[AnyEnv]):
             raise ValueError("say what to evaluate: --chains N, --starts N, --probes, --timing, or --offline DATASET")
         if (self.blind_twin or self.deaf_twin) and not self.probes:
             raise ValueError("--blind-twin and --deaf-twin are rows of --probes: ask for it too")
+        if isinstance(self.environment, Counted) and self.starts > (most := self.environment.starts_per_task):
+            raise ValueError(
+                f"--starts must be at most {most}, for {self.env} has so many different starts of a task, and a "
+                f"repeated one tells nothing new, got {self.starts}"
+            )
         tables = self.probes or self.timing
         if tables and (self.shard or self.against):
             raise ValueError("--probes and --timing compare whole evaluations: leave --shard and --against out")

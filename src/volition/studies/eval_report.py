@@ -144,7 +144,7 @@ def _failing(
     about: About,
 ) -> tuple[tuple[Failing, ...], list[str]]:
     """And why there are no demonstrations beside some films, where there are none."""
-    shown, notes = _demonstrations(about) if films else ([], [])
+    shown, notes = _demonstrations(about) if films else ({}, [])
     found = []
     for task, ended in _ended_by(results).items():
         mine = [(result, film) for result, film in films if not result.success and result.attempts[-1].task == task]
@@ -162,17 +162,17 @@ def _failing(
     return tuple(found), notes
 
 
-def _demonstrations(about: About) -> tuple[Sequence[Episode], list[str]]:
+def _demonstrations(about: About) -> tuple[Mapping[int, Episode], list[str]]:
     """Those that were learned from, or none and the reason."""
     if about.data is None:
-        return [], []
+        return {}, []
     try:
         return open_demonstrations(about.data), []
     except (OSError, ValueError) as error:
-        return [], [f"No demonstrations stand beside the films: {error}."]
+        return {}, [f"No demonstrations stand beside the films: {error}."]
 
 
-def _beside(failing: Failing, seen: Sequence[Observation], shown: Sequence[Episode], about: About) -> Failing:
+def _beside(failing: Failing, seen: Sequence[Observation], shown: Mapping[int, Episode], about: About) -> Failing:
     """With the demonstrations whose beginnings are nearest to what was seen at the beginning of each film."""
     if not (seen and shown and about.data):
         return failing
@@ -196,16 +196,23 @@ def _facts(done: Done, score: Mapping[str, Any], about: About) -> Iterator[Fact]
         reach = "{:.3g} to {:.3g}, ".format(*row["interval"]) if row["interval"] else ""
         yield Fact(label=name.replace("_", " "), value=f"{row['mean']:.3g}", note=f"{reach}all attempts")
     if "against" in score:
-        found = score["against"]
-        low, high = found["interval"]
-        note = f"{low:+.3f} to {high:+.3f}, p = {found['p_value']:.2g}, {found['num_pairs']} common starts"
-        yield Fact(label=f"Against {found['checkpoint']}", value=f"{found['difference']:+.3f}", note=note)
+        yield _difference(score["against"])
     if score["num_errors"]:
         reason = score["errors"][0]["error"].strip().splitlines()[-1]
         yield Fact(label="Without a verdict", value=str(score["num_errors"]), note=f"not counted; the first: {reason}")
     if score["repeated_episodes"]:
         reason = score["repeated_episodes"][0]["reasons"][0]
         yield Fact(label="Begun again", value=str(len(score["repeated_episodes"])), note=reason)
+
+
+def _difference(found: Mapping[str, Any]) -> Fact:
+    label = f"Against {found['checkpoint']}"
+    if "error" in found:
+        reason = found["error"].strip().splitlines()[-1]
+        return Fact(label=label, value="not compared", note=f"no start was judged with both; the first: {reason}")
+    low, high = found["interval"]
+    note = f"{low:+.3f} to {high:+.3f}, p = {found['p_value']:.2g}, {found['num_pairs']} common starts"
+    return Fact(label=label, value=f"{found['difference']:+.3f}", note=note)
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

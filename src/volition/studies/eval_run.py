@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from volition.evaluation.perturb import Perturbation, Perturbed
 from volition.evaluation.rollout import RolloutConfig, evaluate
 from volition.evaluation.workers import EnvFactory
 from volition.export.artefact import is_artefact
+from volition.export.names import CODE
 from volition.records import Actor
 from volition.training import checkpoint as checkpoints
 
@@ -214,6 +216,24 @@ def code_hash() -> str:
         name = path.relative_to(root).as_posix()
         if name.split("/")[0] not in NOT_OF_RESULTS:
             found.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
+
+
+def own_code(names: Iterable[str]) -> dict[str, str]:
+    """Top-level package or module of these names that is not ours -> a hash of its source files."""
+    own = sorted({name.partition(".")[0] for name in names} - {"volition", CODE})
+    return {name: _sources_hash(name) for name in own}
+
+
+@cache
+def _sources_hash(package: str) -> str:
+    spec = find_spec(package)
+    if spec is None:
+        raise ValueError(f"--allow must name packages that can be imported, got {package!r}")
+    found = hashlib.sha256()
+    for root in map(Path, spec.submodule_search_locations or [spec.origin or ""]):
+        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            found.update(path.relative_to(root.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ import torch
 
 from volition.config import Contract, DataConfig, Experiment, read
 from volition.data.transforms import BlackOut, Deafen
-from volition.envs.base import EnvConfig
+from volition.envs.base import EnvConfig, as_evaluated
 from volition.evaluation.chunking import STRATEGIES, AnyChunking, Execute
 from volition.evaluation.episodes import Trial
 from volition.evaluation.perturb import Perturbation
@@ -23,7 +23,17 @@ from volition.evaluation.rollout import RolloutConfig
 from volition.records import Actor, Observation
 from volition.studies.acting import load_actor, name_of
 from volition.studies.eval_config import EvalConfig
-from volition.studies.eval_run import Done, Plan, Say, Share, checkpoint_hash, folder_of, run_folder, run_plan
+from volition.studies.eval_run import (
+    Done,
+    Plan,
+    Say,
+    Share,
+    checkpoint_hash,
+    folder_of,
+    own_code,
+    run_folder,
+    run_plan,
+)
 from volition.training import checkpoint as checkpoints
 
 MAX_BATCH = 16  # rows of a policy call; more make no small model faster
@@ -121,14 +131,16 @@ def make_plan(
         batch=rows_of(env, one_row=subject.one_row) if config.batch is None else config.batch,
         patience_seconds=config.patience,
     )
-    about = {
+    about: dict[str, Any] = {
         "checkpoint": checkpoint_hash(subject.path),
         "device": config.device.partition(":")[0],  # all cards of a machine are taken to be of one kind
         "protocol_max_steps": env.max_steps,
     }
+    if own := own_code([type(env).__module__, *config.allow]):
+        about["own_code"] = own
     return Plan(
         name=f"{env_name(config)}-{name}",
-        env=env,
+        env=as_evaluated(env),
         trials=trials,
         rollout=rollout,
         perturbations=perturbations,

@@ -14,6 +14,7 @@ from volition.data.open import load_episodes, load_spec
 from volition.data.remote import located
 from volition.envs.base import EnvConfig, require_tasks
 from volition.evaluation.chain import chain_trials
+from volition.evaluation.journal import differences_of
 from volition.evaluation.offline import offline_metrics
 from volition.evaluation.suite import task_trials
 from volition.studies.eval_config import EvalConfig
@@ -28,6 +29,7 @@ from volition.studies.report_parts import NextCommand
 from volition.studies.timing import timing
 
 SCORE = "score.json"  # beside the results: all that was said of them
+RESAMPLED_FROM = 1_000_000  # added to --seed: an environment may have a seed of its own for the protocol's chains
 
 
 def evaluate_checkpoint(config: EvalConfig[Any], say: Say = lambda phase, share, text: None) -> dict[str, Any]:
@@ -68,11 +70,18 @@ def _closed_loop(config: EvalConfig[Any], subjects: Sequence[Subject], say: Say)
 
 
 def _against(first: Done, second: Done) -> dict[str, Any]:
-    """ValueError where the two gave a task different numbers of steps; their starts are compared one by one."""
-    ours, theirs = (done.settings["rollout"]["max_steps"] for done in (first, second))
-    if ours != theirs:
-        raise ValueError(f"compared evaluations must give a task the same number of steps, got {ours} and {theirs}")
+    """ValueError where the two took place in different worlds; their starts are compared one by one."""
+    if different := differences_of(_world(first.settings), _world(second.settings)):
+        lines = "\n  ".join(different)
+        raise ValueError(f"compared evaluations must differ in the policy alone; they differ in\n  {lines}")
     return {"checkpoint": str(second.settings["checkpoint"]), **_difference(first, second)}
+
+
+def _world(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task's success depends on besides the policy; each policy looks at pictures of its own size."""
+    environment = {name: value for name, value in settings["environment"].items() if name != "image_sizes"}
+    same = {name: settings[name] for name in ("simulator", "perturbations")}
+    return {"environment": environment, **same, "max_steps": settings["rollout"]["max_steps"]}
 
 
 def _difference(first: Done, second: Done) -> dict[str, Any]:
@@ -145,7 +154,7 @@ def plans(config: EvalConfig[Any], subject: Subject, env: EnvConfig) -> dict[str
         trials = chain_trials(env.chains(config.chains))
         found[""] = make_plan(config, subject, env, trials, f"chains-{config.chains}")
     if config.resampled:
-        trials = chain_trials(env.chains(config.resampled, config.seed))
+        trials = chain_trials(env.chains(config.resampled, RESAMPLED_FROM + config.seed))
         found["resampled"] = make_plan(config, subject, env, trials, f"resampled-{config.resampled}")
     if config.starts and not (config.probes or config.timing):  # which begin with the same episodes
         trials = task_trials(config.asked_tasks, num_starts=config.starts, first_seed=config.seed, scenes=env.scenes)

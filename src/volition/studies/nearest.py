@@ -16,7 +16,7 @@ from PIL import Image
 from volition.config import DataConfig
 from volition.data.open import load_episodes
 from volition.data.remote import RemotePath, located
-from volition.data.split import split_episodes
+from volition.data.split import split_numbers
 from volition.evaluation.films import film_strip
 from volition.records import Episode, Observation
 from volition.studies.report_parts import Demonstration
@@ -26,23 +26,23 @@ MOST = 100  # demonstrations of a task that are looked at, spread over all
 FRAMES = 6  # of a strip
 
 
-def open_demonstrations(data: DataConfig) -> Sequence[Episode]:
-    """The episodes of the recipe's own dataset that were learned from. Raises what opening a dataset raises."""
+def open_demonstrations(data: DataConfig) -> Mapping[int, Episode]:
+    """Number in the recipe's own dataset -> episode that was learned from. Raises what opening a dataset raises."""
     if not data.path:
         raise ValueError("the checkpoint names no dataset")
     path = located(data.path)
     if isinstance(path, RemotePath):
         raise ValueError(f"the dataset is at {path}, and first pictures of many episodes are not read over a network")
     episodes = data.reader.load(path) if data.reader else load_episodes(path)
-    return split_episodes(episodes, data.held_out)[0]
+    return {number: episodes[number] for number in split_numbers(episodes, data.held_out)[0]}
 
 
 class Beginnings:
     """The first pictures of demonstrations of one task, at most MOST of them, from these cameras."""
 
-    def __init__(self, episodes: Sequence[Episode], task: str, cameras: Sequence[str]):
-        named = any(episode.task for episode in episodes)  # where none is, any may be of the task
-        numbers = [i for i, episode in enumerate(episodes) if len(episode) and (episode.task == task or not named)]
+    def __init__(self, episodes: Mapping[int, Episode], task: str, cameras: Sequence[str]):
+        named = any(episode.task for episode in episodes.values())  # where none is, any may be of the task
+        numbers = [i for i, episode in episodes.items() if len(episode) and (episode.task == task or not named)]
         spread = np.unique(np.linspace(0, len(numbers) - 1, min(MOST, len(numbers))).round().astype(int))
         self._episodes = episodes
         self.numbers = [numbers[place] for place in spread]

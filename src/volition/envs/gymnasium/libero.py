@@ -25,6 +25,7 @@ CAMERAS = {"agentview": "agentview_image", "wrist": "robot0_eye_in_hand_image"}
 STATE = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
 RESTING = 10  # steps, with no motion and an open hand
 LONGEST = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
+STATES = 50  # of a task, in which its episodes begin
 Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
 
 
@@ -43,6 +44,10 @@ class LiberoConfig(OneTask):
     @property
     def max_steps(self) -> int:
         return LONGEST[self.suite]
+
+    @property
+    def starts_per_task(self) -> int:
+        return STATES
 
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
         moves = [Dimension(name=name, unit="0.05 m") for name in "xyz"]

@@ -25,6 +25,7 @@ BENCHMARK_SEED = 42
 CAMERA = "corner2"  # the one that sees hand, table and objects of all tasks; it hangs upside down
 MAX_STEPS = 500
 STATE = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+GOALS = 50  # of a task: where objects and the goal stand
 SIDE = 256  # pixels that are drawn, each way
 
 
@@ -42,6 +43,10 @@ class MetaworldConfig(OneTask):
     @property
     def max_steps(self) -> int:
         return MAX_STEPS
+
+    @property
+    def starts_per_task(self) -> int:
+        return GOALS
 
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
         moves = [Dimension(name=name, unit="0.01 m") for name in "xyz"]

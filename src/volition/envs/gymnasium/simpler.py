@@ -47,6 +47,10 @@ class SimplerConfig(OneTask):
     def max_steps(self) -> int:
         return LONGEST[self.robot_name]
 
+    @property
+    def starts_per_task(self) -> int:
+        return ARRANGEMENTS[self.robot_name]
+
     def robot(self) -> tuple[RobotSpec, tuple[str, ...]]:
         moves = [Dimension(name=name, unit="m") for name in "xyz"]
         turns = [Dimension(name=f"r{name}", unit="rad", low=-np.pi / 2, high=np.pi / 2) for name in "xyz"]
