@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,14 @@ import pytest
 from tests.serving.robots import BASE, HORIZON, ROBOT, Recalling, expected, look, served
 from tests.serving.test_http import ask, body
 from volition.envs.mobile.environment import Space, action_space
+from volition.records import Observation
 from volition.serving.config import ServeConfig
+from volition.serving.guard import Guard
+from volition.serving.recording import read_records
+from volition.serving.replay import replay
 from volition.serving.served import layout
 from volition.serving.server import Running, background
-from volition_client import ActionLayout, Client, ServerError
+from volition_client import ActionLayout, Client, Hold, SafetyLimits, ServerError
 
 LIMITS = {
     "hold": [0, 0, 0, 0, 0, 0, None],
@@ -82,6 +87,77 @@ def test_an_old_observation_becomes_the_hold_or_no_action_at_all(guarded: Runnin
         assert {line.partition(":")[0] for line in answer["interventions"]} == {"stale"}
 
 
+def test_a_request_that_is_repeated_too_late_gets_the_hold_and_never_again_the_motion(tmp_path: Path) -> None:
+    """The answer was lost on the way, and found again when its observation is too old to be acted on."""
+    path, record = tmp_path / "arm.json", tmp_path / "requests"
+    path.write_text(json.dumps(LIMITS))
+    messages = [high_up(seed, 0.0) for seed in range(3)]
+    with (
+        background(served(), ServeConfig(port=0, safety=path, record=record)) as running,
+        Client(running.addresses.websocket) as robot,
+    ):
+        sent = robot.infer(messages[0])["actions"]
+        moved = robot.infer(messages[1])
+        robot._number -= 1
+        assert np.array_equal(robot.infer({**messages[1], "age": 1.0})["actions"], moved["actions"]), (
+            "it is not too old"
+        )
+        for age in (60.0, 0.0):  # a later repetition that claims to be younger
+            robot._number -= 1
+            held = robot.infer({**messages[1], "age": age})
+            assert np.array_equal(held["actions"][:, :6], np.zeros((HORIZON, 6)))
+            assert (held["actions"][:, 6] == sent[1, 6]).all(), "as sent before the answer that was lost"
+            assert {line.partition(":")[0] for line in held["interventions"]} == {"stale"}
+            assert held["fresh"] is False
+        (session,) = running.server.service.sessions
+        assert session.actions is not None
+        assert np.array_equal(session.actions, held["actions"])
+        robot.infer(messages[2])
+        assert session.memory is not None
+        assert session.memory.state.steps == 3, "a repetition takes no step"
+    outcomes = [one.outcome for one in read_records(record)]
+    assert outcomes == ["answered", "answered", "held", "held", "answered"]
+    assert replay(served(), record, tolerance=0.0).requests == 3
+
+
+def test_a_repetition_is_as_old_as_what_it_repeats_whatever_it_says(tmp_path: Path) -> None:
+    """A client over HTTP that sends the same bytes again tells no age; the time since they first came counts."""
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({"hold": [0] * 7, "stale_seconds": 0.3}))
+    with background(served(), ServeConfig(port=0, safety=path)) as running:
+        url = f"{running.addresses.url}/v1"
+        given = body(look(1), session=ask(f"{url}/sessions", {})[1]["session"], request=1)
+        first = ask(f"{url}/actions", given)[1]
+        assert np.abs(first["actions"]).max() > 0
+        time.sleep(0.4)
+        assert np.abs(ask(f"{url}/actions", given)[1]["actions"]).max() == 0
+
+
+def test_a_late_repetition_without_anything_to_hold_is_refused(guarded: Running) -> None:
+    """The hold keeps the gripper as it was sent last, and the only answer was lost."""
+    with Client(guarded.addresses.websocket) as robot:
+        robot.infer(high_up(1, 0.0))
+        robot._number -= 1
+        with pytest.raises(ServerError, match="internal: no action is sent"):
+            robot.infer(high_up(1, 0.0, age=60.0))
+
+
+def test_what_is_counted_from_after_a_late_repetition_is_the_hold(tmp_path: Path) -> None:
+    """Not the lost motion: with a bounded acceleration the next chunk begins from standing still."""
+    path = tmp_path / "arm.json"
+    slow = 0.001 * ROBOT.control_hz**2 * 0.02
+    path.write_text(json.dumps({"hold": [0] * 7, "acceleration": slow, "stale_seconds": 5.0}))
+    with (
+        background(served(), ServeConfig(port=0, safety=path)) as running,
+        Client(running.addresses.websocket) as robot,
+    ):
+        robot.infer(look(1))
+        robot._number -= 1
+        robot.infer({**look(1), "age": 60.0})
+        after = robot.infer(look(1))["actions"]
+        assert np.linalg.norm(after[0, :3]) <= 0.001 * (1 + 1e-5)
+
+
 @pytest.mark.parametrize("name", ["gripper_speed", "acceleration", "turn_acceleration"])
 def test_limits_of_change_need_a_session(name: str, tmp_path: Path) -> None:
     path = tmp_path / "arm.json"
@@ -143,6 +219,27 @@ def test_positions_need_a_pose_to_be_counted_from(tmp_path: Path) -> None:
         background(served(Recalling(robot=absolute)), ServeConfig(port=0, safety=path)),
     ):
         pass
+
+
+def test_the_pose_of_an_old_observation_pulls_nobody_back() -> None:
+    """It is where the robot was then; by now it is where it was told to be."""
+    space = replace(ROBOT.action_space, dimensions=ROBOT.action_space.dimensions[:3], relative=False)
+    limits = SafetyLimits(Hold((None,) * 3), speed=0.3, stale_seconds=0.5, pose=("x", "y", "z"))
+    guard = Guard(served(Recalling(robot=replace(ROBOT, action_space=space))), limits, clock=lambda: 100.0)
+    envelope = guard.make_envelope()
+
+    def at(x: float) -> Observation:
+        return Observation(images={}, state=np.array([[x, 0.0, 0.0]], np.float32), instruction="")
+
+    chunk = np.tile(np.array([1.0, 0.0, 0.0], np.float32), (HORIZON, 1))
+    sent, _ = guard.safe(envelope, at(0.5), chunk, 100.0, 2)
+    held, found = guard.safe(envelope, at(-0.5), -chunk, 40.0, 2)
+    assert {one.kind for one in found} == {"stale"}
+    assert np.array_equal(held, sent[[1] * HORIZON])  # of the two that were executed
+    assert envelope is not None
+    envelope.forget_target()
+    with pytest.raises(ServerError, match="no action is sent: the hold keeps 'x' where the robot is"):
+        guard.safe(envelope, at(0.5), chunk, 40.0, 2)
 
 
 def test_units_that_say_nothing_cannot_be_guarded(tmp_path: Path) -> None:

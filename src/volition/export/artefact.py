@@ -3,7 +3,8 @@
 config.json contract.json    of the checkpoint, as they were
 pass0.onnx ... weights/      the passes of its VLM (see `passes`)
 head.safetensors             its head
-export.json                  what was exported, to what, from which checkpoint, and which pass is in which file
+export.json                  what was exported, to what, from which checkpoint, which pass is in which file, and
+                             SHA-256 of what is read elsewhere (see `reads`)
 proof.json                   how it compares with the checkpoint: the same observations, the same starts
 manifest.json                SHA-256 of all these files; only where the proof holds, and asked for by whoever loads
 """
@@ -28,6 +29,7 @@ from volition.config import Contract, Experiment, read
 from volition.data.files import write_json
 from volition.export.names import TargetName
 from volition.export.passes import PassGraph, PassKind, calls_of, noise
+from volition.export.reads import PACKAGES, READS, reads
 from volition.export.small import in_int8
 from volition.export.targets import TARGETS, Target
 from volition.export.trace import RowsFixedError
@@ -77,7 +79,8 @@ def write_artefact(
             "target": name,
             "checkpoint": source.folder.name,
             "checkpoint_manifest": checkpoints.sha256(source.folder / checkpoints.MANIFEST),
-            "versions": {package: version(package) for package in ("volition", "torch", "transformers")},
+            "versions": {package: version(package) for package in PACKAGES},
+            READS: reads(source.policy.backbone.adapter),
             "passes": passes,
         }
         write_json(folder / EXPORT, about)

@@ -20,6 +20,7 @@ from volition.data.files import read_json
 from volition.export.artefact import EXPORT, HEAD, PROOF, files_of
 from volition.export.names import CODE
 from volition.export.passes import Pass, Passes, PassKind
+from volition.export.reads import require_same
 from volition.export.small import from_int8
 from volition.export.targets import TARGETS, Target
 from volition.policy import Acting
@@ -38,7 +39,7 @@ class Artefact:
 def load_artefact(
     folder: Path, *, allow: tuple[str, ...] = (), unproved: bool = False, threads: int = 0, device: str = "cpu"
 ) -> Artefact:
-    """ValueError for one that is damaged or, but with `unproved`, not signed.
+    """ValueError for one that is damaged, read with another tokenizer, or, but with `unproved`, not signed.
 
     threads: of ONNX Runtime on a CPU, 0: what it takes by itself. allow: `CODE` among them where opening runs code.
     """
@@ -49,6 +50,7 @@ def load_artefact(
     experiment: Experiment = read(folder / "config.json", allow=packages)
     contract: Contract = read(folder / "contract.json", allow=packages)
     policy = experiment.build(contract.robot, contract.transforms, pretrained=False).eval().float()
+    require_same(policy.backbone.adapter, about, folder)
     _fill(policy.head, folder / HEAD)
     passes = open_passes(policy.backbone.adapter, about["passes"], target, folder, threads=threads, device=device)
     return Artefact(

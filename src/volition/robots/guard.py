@@ -86,8 +86,8 @@ class RoboGuard:
         safe, found = self.envelope.guard_trajectory(steps, pose, observed_at, executed)
         return [self._action(step, action) for step, action in zip(safe, actions)], found
 
-    def hold(self, kind: str, text: str, horizon: int = 1) -> RoboAction:
-        """The declared hold, for when there is no action to be had."""
+    def hold(self, kind: str, text: str, horizon: int = 1, pose: Sequence[float] | None = None) -> RoboAction:
+        """The declared hold, for when there is no action to be had. `pose`: as `Envelope.hold` takes it."""
         standing = RoboAction(
             translation=(0.0,) * 3,
             rotation=(0.0,) * 3,
@@ -95,7 +95,7 @@ class RoboGuard:
             kind=self._kind,
             frame=self._frame,
         )
-        return self._action(self.envelope.hold(kind, text).action, standing)
+        return self._action(self.envelope.hold(kind, text, pose).action, standing)
 
     def _numbers(self, action: RoboAction) -> np.ndarray:
         if (action.kind, action.frame) != (self._kind, self._frame):

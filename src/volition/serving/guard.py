@@ -57,7 +57,9 @@ class Guard:
             return chunk, ()
         pose = observation.state[0, self._pose].tolist() if self._pose else None
         try:
-            safe, found = envelope.guard_trajectory(chunk, pose, observed_at=observed_at, executed=executed)
+            safe, found = envelope.guard_trajectory(
+                chunk, pose, observed_at=observed_at, executed=executed, measured_at=observed_at
+            )
         except RuntimeError as error:  # nothing has been sent that the hold could keep
             raise ServerError("internal", f"no action is sent: {error}") from error
         return safe.astype(np.float32), found

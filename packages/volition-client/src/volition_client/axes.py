@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from volition_client.motion import ROUNDING, Intervention, short_way
-from volition_client.safety import POSE, ActionLayout
+from volition_client.safety import GRIPPER, POSE, ActionLayout
 
 
 class Axes:
@@ -15,6 +15,7 @@ class Axes:
         self._layout, self._hz = layout, control_hz
         self.places = {name: i for i, name in enumerate(layout.names)}
         self._units = np.array(layout.units)
+        self.half_stroke = self._half_stroke()
 
     def in_range(self, action: np.ndarray, found: list[Intervention]) -> np.ndarray:
         if not self._layout.low or not self._layout.high:
@@ -57,6 +58,23 @@ class Axes:
         """float64[6]: of kind "position", where an action leads; what it does not say (NaN, no such name) stays."""
         physical = self._physical(action)
         return np.where(np.isnan(physical), before, physical)
+
+    def leading_to(self, action: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Of kind "position": what leads to `place` float64[6], to the bit as it was where `action` does already."""
+        way = short_way(place - self._physical(action))
+        led = action.copy()
+        for i, name in enumerate(POSE):
+            if name in self.places and not abs(way[i]) <= ROUNDING:  # also for what is no number
+                led[self.places[name]] = place[i] / self._units[self.places[name]]
+        return led
+
+    def _half_stroke(self) -> float:
+        """What stands for 1 of the 2 from closed to open: half the stated range; a range without an end states none."""
+        low, high = self._layout.low, self._layout.high
+        if GRIPPER not in self.places or not low or not high:
+            return 1.0
+        half = (high[self.places[GRIPPER]] - low[self.places[GRIPPER]]) / 2
+        return half if 0 < half < np.inf else 1.0
 
     def _physical(self, action: np.ndarray) -> np.ndarray:
         """float64[6] in metres and radians; NaN where the layout has no such name."""

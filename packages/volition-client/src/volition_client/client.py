@@ -5,7 +5,9 @@
 
 The server answers a repeated request (same sequence number) with what it answered before, so a policy's memory takes no
 step twice. A server that was started anew does not know the session: the policy then begins anew, and
-`Client.fresh_starts` counts it. Servers that speak openpi's protocol only work as well; they have no sessions.
+`Client.fresh_starts` counts it. One that has another contract now is refused for good: what was made of the first
+metadata (an envelope, a broker) would read its numbers in the old units. Servers that speak openpi's protocol only work
+as well; they have no sessions.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts to connect
 GLANCE_SECONDS = 0.1  # between two looks whether a message leaves
 # Refusals that pass: worth another attempt while time is left.
 _PASSING = ("draining", "busy", "too_many_sessions")
+# Of the metadata: what the actions mean, and how many of them come and are carried out.
+_CONTRACT = ("convention", "action_horizon", "replan_steps")
 
 
 class Client:
@@ -196,7 +200,9 @@ class Client:
         self._connection = self._open.enter_context(opening)
         self._sends = self._open.enter_context(contextlib.closing(_Sends(self._connection)))
         before = self.session
-        self.metadata = self._read(self._connection.recv(timeout=timeout))
+        metadata = self._read(self._connection.recv(timeout=timeout))
+        _require_same_contract(self._url, self.metadata, metadata)
+        self.metadata = metadata
         self.session = str(self.metadata.get("session", ""))
         if before:
             self.reconnects += 1
@@ -236,6 +242,21 @@ class _Sends:
                 with contextlib.suppress(OSError):  # closed already
                     self._connection.socket.shutdown(socket.SHUT_RDWR)
                 return
+
+
+def _require_same_contract(url: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """ServerError of type foreign_contract for another one than before; a server that told none is not held to it."""
+    changed = [
+        f"{name} was {before[name]} and is {now.get(name)}"
+        for name in _CONTRACT
+        if before.get(name) is not None and before[name] != now.get(name)
+    ]
+    if changed:
+        raise ServerError(
+            "foreign_contract",
+            f"{url} must serve the contract that this client began with, and serves another ({'; '.join(changed)}): "
+            "make a new Client, and what was made of the old one's metadata (brokers, envelopes)",
+        )
 
 
 def _refusal(error: Exception) -> Exception:

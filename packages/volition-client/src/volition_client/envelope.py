@@ -17,21 +17,14 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from volition_client.ages import Ages, fresh
 from volition_client.axes import Axes
 from volition_client.fit import needs_angles, require_fit
-from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, short_way, shorten, slow, turn_of
+from volition_client.holding import Holding
+from volition_client.motion import INTERVENTIONS, ROUNDING, Guarded, Intervention, Motion, slow, turn_of
 from volition_client.safety import GRIPPER, POSE, ActionLayout, SafetyLimits
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Motion:
-    """What the robot was told."""
-
-    action: np.ndarray  # float64[A]
-    velocity: np.ndarray  # float64[6]: metres a second, radians a second
-    target: np.ndarray | None = None  # float64[6], of kind "position"
 
 
 @dataclass(frozen=True)
@@ -59,26 +52,31 @@ class Envelope:
         self._needs_angles = needs_angles(layout, limits)
         self.layout, self.limits, self._hz, self._clock = layout, limits, control_hz, clock
         self._axes = Axes(layout, control_hz)
+        self._holding = Holding(layout, limits, self._axes)
         self._lock = threading.RLock()
         self._last: Motion | None = None
         self._planned: tuple[Motion | None, ...] = ()
-        self._sent: np.ndarray | None = None  # the last action, also after `reset`
         self.counts: dict[str, int] = dict.fromkeys(INTERVENTIONS, 0)
         self.fed_at = clock()  # when it last let something through; a call that raises steers nobody
 
     def guard(
-        self, action: np.ndarray, pose: Sequence[float] | None = None, observed_at: float | None = None
+        self,
+        action: np.ndarray,
+        pose: Sequence[float] | None = None,
+        observed_at: float | None = None,
+        measured_at: float | None = None,
     ) -> Guarded:
         """`action` float[A] -> what may be executed instead of it.
 
         pose         measured x y z (rx ry rz), metres and radians; needed where the workspace is bounded
         observed_at  when the observation behind the action was made, on this envelope's clock
+        measured_at  when the pose was measured, on the same clock; now, where it is not said
         """
         with self._lock:
             now = self._clock()
-            age = 0.0 if observed_at is None else now - observed_at
+            ages = Ages.at(now, observed_at, measured_at)
             measured = self._pose(pose)
-            guarded, self._last = self._step(np.asarray(action, np.float64), measured, age, self._last)
+            guarded, self._last = self._step(np.asarray(action, np.float64), measured, ages, self._last)
             self._planned = ()
             self._note(guarded.interventions)
             self.fed_at = now
@@ -90,6 +88,7 @@ class Envelope:
         pose: Sequence[float] | None = None,
         observed_at: float | None = None,
         executed: int | None = None,
+        measured_at: float | None = None,
     ) -> tuple[np.ndarray, tuple[Intervention, ...]]:
         """A whole chunk float[H, A], each step from where the one before it leads.
 
@@ -97,13 +96,13 @@ class Envelope:
         """
         with self._lock:
             now = self._clock()
-            age = 0.0 if observed_at is None else now - observed_at
+            ages = Ages.at(now, observed_at, measured_at)
             measured, motion = self._pose(pose), self._last
             found: list[Intervention] = []
             planned = [motion]
             safe = np.empty((len(actions), len(self.layout.names)))
             for i, action in enumerate(np.asarray(actions, np.float64)):
-                guarded, motion = self._step(action, measured, age, motion)
+                guarded, motion = self._step(action, measured, ages, motion)
                 safe[i] = guarded.action
                 found += [replace(x, text=f"step {i}: {x.text}") for x in guarded.interventions]
                 planned.append(motion)
@@ -121,26 +120,32 @@ class Envelope:
             if self._planned:
                 self._last = self._planned[max(0, min(count, len(self._planned) - 1))]
 
-    def hold(self, kind: str, text: str) -> Guarded:
-        """The robot's declared hold, as an intervention: for a watchdog, or for a policy that has no action."""
+    def hold(self, kind: str, text: str, pose: Sequence[float] | None = None) -> Guarded:
+        """The robot's declared hold, as an intervention: for a watchdog, or for a policy that has no action.
+
+        `pose`, measured now: where a robot that is told positions is to stay, if it is not where it was told to be.
+        """
         with self._lock:
-            guarded, self._last = self._held(kind, text, self._last)
+            measured = None if pose is None else self._pose(pose)
+            if measured is not None and not np.isfinite(measured).all():
+                measured = None  # as in `guard`: what is no number tells nothing
+            guarded, self._last = self._held(kind, text, self._last, measured)
             self._planned = ()
             self._note(guarded.interventions)
             return guarded
 
     def reset(self) -> None:
-        """A new episode: the robot stands still. Counts stay, and what it was sent last."""
+        """A new episode: the robot stands still, and may stand anywhere. Counts stay, and how its gripper was told."""
         with self._lock:
-            self._sent = self._last.action if self._last is not None else self._sent
+            self._holding.forget(self._last)
             self._last, self._planned = None, ()
             self.fed_at = self._clock()
 
     @property
     def can_hold(self) -> bool:
-        """False before the first action, where the hold keeps something as it was sent last."""
+        """False where the hold keeps something that is not known without a pose: before an episode's first action."""
         with self._lock:
-            return self._last is not None or self._sent is not None or None not in self.limits.hold.action
+            return self._holding.can(self._last)
 
     def kept(self) -> Kept:
         """What the next action is counted from, for `go_back`."""
@@ -159,19 +164,29 @@ class Envelope:
                 self._last = replace(self._last, target=None)
 
     def _step(
-        self, action: np.ndarray, pose: np.ndarray | None, age: float, last: Motion | None
+        self, action: np.ndarray, pose: np.ndarray | None, ages: Ages, last: Motion | None
     ) -> tuple[Guarded, Motion]:
         if action.shape != (len(self.layout.names),):
             raise ValueError(
                 f"an action must have {len(self.layout.names)} numbers, got the shape {list(action.shape)}"
             )
-        if not np.isfinite(action).all():
-            return self._held("not_finite", f"an action must be finite, got {action.tolist()}", last)
         if pose is not None and not np.isfinite(pose).all():
             return self._held("not_finite", f"a pose must be finite, got {pose.tolist()}", last)
-        if not age <= self.limits.stale_seconds:  # also for an age that is no number
-            text = f"the observation is {age:.3f} s old, more than {self.limits.stale_seconds:g}"
-            return self._held("stale", text, last)
+        stale = ages.stale(self.limits.stale_seconds)
+        # A pose that is as old as that would pull the robot back to where it was.
+        stands = pose if fresh(ages.pose, self.limits.stale_seconds) else None
+        if not np.isfinite(action).all():
+            return self._held("not_finite", f"an action must be finite, got {action.tolist()}", last, stands)
+        if stale:
+            return self._held("stale", stale, last, stands)
+        with np.errstate(over="ignore", invalid="ignore"):  # of finite numbers that are too large; found below
+            guarded, motion = self._limited(action, pose, last)
+        if not (np.isfinite(guarded.action).all() and np.isfinite(motion.velocity).all()):
+            text = f"an action must be so small that its speed can be reckoned, got {action.tolist()}"
+            return self._held("not_finite", text, last, stands)
+        return guarded, motion
+
+    def _limited(self, action: np.ndarray, pose: np.ndarray | None, last: Motion | None) -> tuple[Guarded, Motion]:
         found: list[Intervention] = []
         action = self._axes.in_range(action, found)
         reference = self._reference(pose, last)
@@ -187,15 +202,11 @@ class Envelope:
         target = reference + velocity / self._hz if self.layout.kind == "position" else None
         return Guarded(safe, tuple(found)), Motion(safe, velocity, target)
 
-    def _held(self, kind: str, text: str, last: Motion | None) -> tuple[Guarded, Motion]:
-        sent = last.action if last is not None else self._sent
-        if sent is None and None in self.limits.hold.action:
-            kept = self.layout.names[self.limits.hold.action.index(None)]
-            raise RuntimeError(f"the hold keeps {kept!r} as it was sent last, but nothing has been sent: {text}")
-        declared = [np.nan if value is None else value for value in self.limits.hold.action]
-        action = np.array(declared) if sent is None else np.where(np.isnan(declared), sent, declared)
-        target = None if last is None or last.target is None else self._axes.place(np.array(declared), last.target)
-        return Guarded(action, (Intervention(kind, text),)), Motion(action, np.zeros(6), target)
+    def _held(
+        self, kind: str, text: str, last: Motion | None, pose: np.ndarray | None = None
+    ) -> tuple[Guarded, Motion]:
+        motion = self._holding.motion(last, pose, text)
+        return Guarded(motion.action, (Intervention(kind, text),)), motion
 
     def _slow_turn(self, velocity: np.ndarray, before: np.ndarray, found: list[Intervention]) -> np.ndarray:
         """Euler angles of one step are no vector: the turn that they make together is what counts."""
@@ -233,13 +244,14 @@ class Envelope:
 
     def _slow_gripper(self, action: np.ndarray, last: Motion | None, found: list[Intervention]) -> None:
         place = self._axes.places.get(GRIPPER)
-        if place is None or last is None:
+        sent = self._holding.sent(last)
+        if place is None or np.isnan(sent[place]):  # nobody told it anything yet
             return
-        most = self.limits.gripper_speed / self._hz
-        change = action[place] - last.action[place]
+        most = self.limits.gripper_speed / self._hz * self._axes.half_stroke
+        change = action[place] - sent[place]
         if abs(change) > most * (1 + ROUNDING):
             found.append(Intervention("gripper_speed", f"a change of {change:.3g} in one step becomes {most:.3g}"))
-            action[place] = last.action[place] + np.sign(change) * most
+            action[place] = sent[place] + np.sign(change) * most
 
     def _pose(self, pose: Sequence[float] | None) -> np.ndarray | None:
         """float64[6]; unnamed angles are 0 and then must not be bounded."""
@@ -258,18 +270,10 @@ class Envelope:
     def _reference(self, pose: np.ndarray | None, last: Motion | None) -> np.ndarray:
         if self.layout.kind != "position":
             return np.zeros(6)
-        if last is not None and last.target is not None:
-            return last.target if pose is None else self._followed(last.target, pose)
-        if pose is None:
+        stands = self._holding.stands(pose, last)
+        if stands is None:
             raise ValueError("the first position needs the measured pose, to know how far: guard(action, pose=...)")
-        return pose
-
-    def _followed(self, target: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """A target that the robot can be on its way to: one that was moved, or is stuck, is not where it was told."""
-        lead, limits = short_way(target - pose), self.limits
-        moves = shorten(lead[:3], limits.speed * limits.lag_seconds)
-        turns = shorten(lead[3:], limits.turn_speed * limits.lag_seconds)
-        return pose + np.concatenate([moves, turns])
+        return stands
 
     def _note(self, interventions: Sequence[Intervention]) -> None:
         for one in interventions:

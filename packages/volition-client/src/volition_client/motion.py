@@ -27,6 +27,15 @@ class Guarded:
     interventions: tuple[Intervention, ...] = ()
 
 
+@dataclass(frozen=True)
+class Motion:
+    """What the robot was told."""
+
+    action: np.ndarray  # float64[A]
+    velocity: np.ndarray  # float64[6]: metres a second, radians a second
+    target: np.ndarray | None = None  # float64[6], of kind "position"
+
+
 def slow(
     velocity: np.ndarray, before: np.ndarray, speed: float, change: float, what: str, found: list[Intervention]
 ) -> np.ndarray:

@@ -63,7 +63,8 @@ class Hold:
     """What makes this robot stand still: one number for each of an action's, None for "as it was sent last".
 
     There is no default: a zero stops a robot that is steered by velocities and throws over one that is steered by
-    positions. For kind "position" every number of the pose may be None: where the robot was last told to be.
+    positions. For kind "position" every number of the pose may be None: where the robot was last told to be, or, if it
+    was moved from there, where it is.
     """
 
     action: tuple[float | None, ...]

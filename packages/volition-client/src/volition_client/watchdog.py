@@ -5,9 +5,10 @@
 
 `send` gets the hold action, once a control step, from the moment at which `Envelope.guard` has let nothing through for
 `watchdog_seconds` until it does again, and once when the block ends, however it ends: a robot that is steered by
-velocities would go on with the last one. Before the first action there is nothing to stop, and where the hold keeps
-something as it was sent last, nothing to keep: such a hold is sent from the first action on. It runs in a thread of its
-own, so `send` must be safe beside the loop; leaving the block waits a second for a `send` that blocks, and says so.
+velocities would go on with the last one. Before an episode's first action there is nothing to stop, and where the hold
+keeps something as it was sent last, nothing to keep but a gripper: such a hold is sent from that action on. It runs in
+a thread of its own, so `send` must be safe beside the loop; leaving the block waits a second for a `send` that blocks,
+and says so.
 """
 
 from __future__ import annotations
