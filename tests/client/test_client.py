@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from volition_client import Client
 from volition_client.codec import pack, unpack
-from volition_client.errors import ConnectionLostError
+from volition_client.errors import ConnectionLostError, ServerError
 
 Handler = Callable[[ServerConnection], None]
 
@@ -150,3 +150,57 @@ def test_an_observation_grows_older_while_it_waits_for_a_connection() -> None:
     assert seen[1]["age"] >= 0.75
     assert seen[1]["time"] - seen[0]["time"] == pytest.approx(seen[1]["age"] - seen[0]["age"], abs=1e-6)
     assert seen[0]["request"] == seen[1]["request"]
+
+
+CONTRACT = {"session": "one", "convention": "0123456789abcdef", "action_horizon": 8, "replan_steps": 4}
+
+
+@contextmanager
+def changing(told: list[dict[str, Any]]) -> Iterator[str]:
+    """Greets with what is told at the time, and answers one request a connection."""
+
+    def answering(connection: ServerConnection) -> None:
+        connection.send(pack(told[-1]))
+        connection.recv()
+        connection.send(pack({"served": told[-1]}))
+
+    with serving(answering) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"convention": "fedcba9876543210"}, "convention was 0123456789abcdef and is fedcba9876543210"),
+        ({"action_horizon": 16}, "action_horizon was 8 and is 16"),
+        ({"replan_steps": 2}, "replan_steps was 4 and is 2"),
+        ({"convention": None}, "convention was 0123456789abcdef and is None"),
+    ],
+)
+def test_a_server_that_comes_back_with_another_contract_is_refused_at_once_and_for_good(
+    changes: dict[str, Any], said: str
+) -> None:
+    """Its numbers would be read in the units of the first: by an envelope, a broker, the robot."""
+    told = [dict(CONTRACT)]
+    with changing(told) as url, Client(url, patience=20) as client:
+        client.infer({})
+        told.append({**CONTRACT, **changes})
+        began = time.monotonic()
+        for ask in (lambda: client.infer({}), lambda: client.infer({}), client.reset):
+            with pytest.raises(ServerError, match=said) as refused:
+                ask()
+            assert refused.value.type == "foreign_contract"
+            assert "make a new Client" in refused.value.message
+        assert time.monotonic() - began < 10, "it was tried again"
+        assert client.metadata == CONTRACT
+        told.append(dict(CONTRACT))
+        assert client.infer({})["served"] == CONTRACT
+
+
+def test_a_server_that_tells_no_contract_is_held_to_none_and_a_reload_may_change_the_rest() -> None:
+    told: list[dict[str, Any]] = [{"policy": "step_1"}]
+    with changing(told) as url, Client(url) as client:
+        client.infer({})
+        for other in ({"policy": "step_2"}, {**CONTRACT, "policy": "a"}, {**CONTRACT, "policy": "b"}):
+            told.append(other)
+            assert client.infer({})["served"] == other

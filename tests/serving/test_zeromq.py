@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,12 @@ import pytest
 import zmq
 
 from tests.serving.robots import expected, look, served
+from volition.serving.access import read_tokens
 from volition.serving.config import ServeConfig
 from volition.serving.server import Running, background
-from volition.serving.zeromq import decode, modalities
+from volition.serving.service import Service
+from volition.serving.sessions import SessionLimits
+from volition.serving.zeromq import ZmqProtocol, decode, modalities
 from volition_client import Client, ServerError
 
 
@@ -174,6 +181,104 @@ def test_frames_that_are_no_request_hurt_nobody(server: Running, arm: Gr00tLike)
         client.infer(look(1))
     dealer.close()
     context.term()
+
+
+@contextlib.contextmanager
+def pipelining(address: str, **options: int) -> Iterator[zmq.Socket[bytes]]:
+    """A peer that may send without waiting for answers, and reads none."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        for name, value in {"LINGER": 0, **options}.items():
+            dealer.setsockopt(getattr(zmq, name), value)
+        dealer.connect(address)
+        yield dealer
+
+
+FLOOD = """
+import sys, zmq
+address, count, *frames = sys.argv[1:]
+dealer = zmq.Context().socket(zmq.DEALER)
+dealer.connect(address)
+for number in range(int(count)):
+    dealer.send_multipart([bytes.fromhex(frame) for frame in frames])
+    if number == 500:
+        print("under way", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "frames"), [(3_000, ["", "c1" * 10_000]), (200_000, ["78" * 10_000])], ids=["requests", "no requests"]
+)
+def test_a_peer_that_floods_does_not_keep_others_waiting(count: int, frames: list[str], server: Running) -> None:
+    """It has no token to show, reads no answer, and goes on for as long as the others ask."""
+    command = [sys.executable, "-c", FLOOD, str(server.addresses.zmq), str(count), *frames]
+    with (
+        Client(server.addresses.websocket, patience=5.0) as robot,
+        subprocess.Popen(command, stdout=subprocess.PIPE) as flooding,
+    ):
+        try:
+            assert flooding.stdout is not None
+            assert flooding.stdout.readline() == b"under way\n"
+            messages = [look(seed) for seed in range(5)]
+            for message, chunk in zip(messages, expected(messages)):
+                assert np.array_equal(robot.infer(message)["actions"], chunk)
+            assert robot.reconnects == 0
+            assert flooding.poll() is None, "it ended too early, so nothing was tested"
+        finally:
+            flooding.kill()
+
+
+@pytest.mark.parametrize("frames", [[b"peer", b"", b"\xc1"], [b"peer", b"x"]], ids=["requests", "no requests"])
+def test_everybody_has_a_turn_between_two_messages_of_a_peer(
+    frames: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyzmq hands out what has come already without giving way to anything else in the loop."""
+    left, turns = 200, 0
+
+    async def receive() -> list[bytes]:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            await asyncio.Event().wait()
+        return frames
+
+    async def main() -> None:
+        nonlocal turns
+        protocol = ZmqProtocol(Service(served(), ServeConfig(port=0)), read_tokens(None), "127.0.0.1", 0)
+        monkeypatch.setattr(protocol._socket, "recv_multipart", receive)
+        running = asyncio.create_task(protocol.run())
+        while left:
+            await asyncio.sleep(0)
+            turns += 1
+        running.cancel()
+        await protocol.close()
+
+    asyncio.run(main())
+    assert turns > 180
+
+
+def test_what_is_under_way_and_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that sends more is not read, so that its messages wait on its own machine."""
+    begun: list[bytes] = []
+    over = asyncio.Event()
+
+    async def hanging(protocol: ZmqProtocol, peer: bytes, data: bytes) -> None:
+        begun.append(peer)
+        await over.wait()
+
+    monkeypatch.setattr(ZmqProtocol, "_serve", hanging)
+    limits, sent = SessionLimits(sessions=3), 0
+    with background(served(), ServeConfig(port=0, zmq_port=0, sessions=limits)) as running:
+        with (
+            pipelining(str(running.addresses.zmq), SNDHWM=1, SNDTIMEO=1000) as dealer,
+            contextlib.suppress(zmq.Again),
+        ):
+            while sent < 200:
+                dealer.send_multipart([b"", bytes(1 << 20)])
+                sent += 1
+        under_way = len(begun)
+        running.loop.call_soon_threadsafe(over.set)
+    assert under_way == limits.sessions + 1
+    assert sent < 100, "of 1 MiB each: some of them lie in the network's buffers"
 
 
 def test_a_token_is_asked_for(tmp_path: Path) -> None:

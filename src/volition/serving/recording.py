@@ -24,6 +24,7 @@ from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
 logger = logging.getLogger(__name__)
 FILE_BYTES = 256 << 20  # a file that is longer is followed by another
 ANSWERED = "answered"
+HELD = "held"  # repeated too late: it was answered before, and now with the hold; the memory took no second step
 _LENGTH = struct.Struct("<I")
 
 
@@ -34,7 +35,7 @@ class Record:
     message: dict[str, Any]
     answer: dict[str, Any]  # empty where there was none
     at: float | None = None  # seconds since 1970 by this machine's clock; None: recorded before that was kept
-    outcome: str = ANSWERED  # or the type of the error, or "abandoned": the client left
+    outcome: str = ANSWERED  # or HELD, or the type of the error, or "abandoned": the client left
 
 
 class Recorder:

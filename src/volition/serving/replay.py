@@ -2,7 +2,7 @@
 
 Requests are asked one after the other, each alone: what comes out is what each robot would have got without the others.
 Requests in which a safety envelope stepped in are left out of the comparison: the answer was not the policy's. Those
-without an answer are left out altogether: the policy's memory took no step.
+without an answer, and repeated ones that got the hold, are left out altogether: the policy's memory took no step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from volition_client.errors import ServerError
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     requests: int  # that were asked again
-    unanswered: int  # recorded requests without an answer; they are not asked again
+    unanswered: int  # recorded requests without an answer of the policy; they are not asked again
     sessions: int
     guarded: int  # requests in which the envelope stepped in; they are not compared
     different: int  # requests whose actions are further off than the tolerance

@@ -16,14 +16,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from typing import Any
 
+import numpy as np
+
 from volition.contract import require_equal
 from volition.records import Observation, Settled
-from volition.serving import observations
+from volition.serving import observations, times
 from volition.serving.batching import Job, PolicyThread, Result
 from volition.serving.config import ServeConfig
 from volition.serving.guard import Guard
 from volition.serving.metrics import Metrics
-from volition.serving.recording import ANSWERED, Record, Recorder
+from volition.serving.recording import ANSWERED, HELD, Record, Recorder
 from volition.serving.refusals import RefusedError
 from volition.serving.served import Load, Served, continues, describe
 from volition.serving.sessions import Moment, Session, Sessions
@@ -105,19 +107,25 @@ class Service:
         self.sessions.take(session)
         at, message = time.time(), read()
         observation, request = observations.read(message, self.served.robot), observations.number(message, "request")
-        if request is not None and session.answer is not None and request == session.request:
-            return session.answer
+        known = session.answer if request is not None and request == session.request else None
+        if known is not None and not times.is_too_late(session, message, self._clock()):
+            return known
         before = session.moment()
         session.busy, self._under_way = True, self._under_way + 1
         try:
-            answer = await self._act(session, message, observation, started)
+            answer = (
+                await self._act(session, message, observation, started)
+                if known is None
+                else self._held(session, observation, known)
+            )
         except (ServerError, asyncio.CancelledError) as error:
             kind = error.type if isinstance(error, ServerError) else "abandoned"
             await self._record_failure(_record(session, message, {}, at, kind))
             raise
         else:
             session.request, session.answer = None if request is None else int(request), answer
-            await self._record_answer(session, before, _record(session, message, answer, at))
+            outcome = ANSWERED if known is None else HELD
+            await self._record_answer(session, before, _record(session, message, answer, at, outcome))
             return answer
         finally:
             session.busy, self._under_way = False, self._under_way - 1
@@ -126,7 +134,7 @@ class Service:
         self, session: Session, message: Mapping[str, Any], observation: Observation, started: float
     ) -> dict[str, Any]:
         """The policy's answer, guarded; the session goes on from it."""
-        observed_at = self._observed_at(session, message)
+        observed_at = times.observed_at(session, message, self._clock(), self.config.clock_jump_seconds)
         forget = observations.flag(message, "reset") or observation.instruction != session.prompt
         settled, executed = self._settled(message), observations.number(message, "executed")
         job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
@@ -180,46 +188,37 @@ class Service:
         fresh = forget or result.forgot or session.memory is None
         if session.envelope is not None and forget:
             session.envelope.forget_target()  # but not how the robot moves: it may be moving
-        actions, found = self.guard.safe(
-            session.envelope, observation, result.chunk, observed_at, self.served.replan_steps
-        )
-        for one in found:
-            self.metrics.interventions.add(one.kind)
-        session.interventions += len(found)
+        actions, found = self._guarded(session, observation, result.chunk, observed_at)
         if result.forgot:
             self.metrics.fresh.add("another policy")
             logger.warning("session %s: its memory does not fit %s and begins anew", session.id, result.policy)
         session.memory, session.prompt = result.memory, observation.instruction
         session.images = {name: image[0] for name, image in observation.images.items()}
-        session.actions, session.requests = actions, session.requests + 1
+        session.observed_at, session.requests = observed_at, session.requests + 1
         answer: dict[str, Any] = {"actions": actions, "fresh": fresh, "policy": result.policy}
         if result.confidence is not None:
             answer["confidence"] = result.confidence
         if session.envelope is not None:
-            answer["interventions"] = [f"{one.kind}: {one.text}" for one in found]
+            answer["interventions"] = found
         return answer
 
-    def _observed_at(self, session: Session, message: Mapping[str, Any]) -> float:
-        """When the observation was made, on our clock: from its `age`, or from how the robot's own `time` goes on."""
-        now = self._clock()
-        age = observations.number(message, "age") or 0.0
-        if age < 0:
-            raise ServerError("clock_jump", f"an observation's age must not be below 0 s, got {age:g}")
-        theirs = observations.number(message, "time")
-        if theirs is None:
-            return now - age
-        before, heard = session.robot_time, session.heard_at
-        session.robot_time, session.heard_at = theirs, now
-        if before is None:
-            return now - age
-        passed, expected = theirs - before, now - heard
-        if passed < 0 or abs(passed - expected) > self.config.clock_jump_seconds:
-            raise ServerError(
-                "clock_jump",
-                f"the robot's clock went on by {passed:g} s while {expected:g} s passed here; "
-                "send times of a clock that never jumps. The next request is measured from here",
-            )
-        return now - age
+    def _held(self, session: Session, observation: Observation, known: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request that is repeated too late: the robot never heard what is `known`, carried out
+        none of it, and now holds. The memory has taken its step all the same."""
+        assert session.envelope is not None, "without limits nothing is too late"
+        session.envelope.executed(0)
+        actions, found = self._guarded(session, observation, known["actions"], session.observed_at)
+        return {**known, "actions": actions, "interventions": found}
+
+    def _guarded(
+        self, session: Session, observation: Observation, chunk: np.ndarray, observed_at: float
+    ) -> tuple[np.ndarray, list[str]]:
+        """The chunk that may be sent, and what was changed."""
+        actions, found = self.guard.safe(session.envelope, observation, chunk, observed_at, self.served.replan_steps)
+        for one in found:
+            self.metrics.interventions.add(one.kind)
+        session.actions, session.interventions = actions, session.interventions + len(found)
+        return actions, [f"{one.kind}: {one.text}" for one in found]
 
     async def reload(self) -> str:
         """Read the policy anew and let it take over between two calls; sessions go on. Its name.

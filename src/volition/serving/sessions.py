@@ -1,13 +1,15 @@
 """Sessions: one for each robot that is connected, with all that the server remembers of it.
 
 A websocket or ZeroMQ connection has a session of its own; over HTTP a client makes one. A session whose connection is
-lost is kept for a while, so that a client that comes back finds its policy where it left it. HTTP and ZeroMQ do not say
+lost is kept for a while, so that a client that comes back finds its policy where it left it. One that is closed, by
+whomever, is answered no more, and its connection is closed as well. HTTP and ZeroMQ do not say
 that a client is gone: where there is no room, their sessions make some when nothing was asked in them for as long.
 Times are of a clock that never goes back.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import deque
@@ -22,7 +24,10 @@ from volition.serving.refusals import quoted
 from volition_client.envelope import Envelope, Kept
 from volition_client.errors import ServerError
 
-OF_A_REQUEST = ("memory", "prompt", "request", "answer", "images", "actions", "requests", "interventions")
+OF_A_REQUEST = (
+    *("memory", "prompt", "request", "answer", "observed_at"),
+    *("images", "actions", "requests", "interventions"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,13 @@ class Session:
     peer: str
     envelope: Envelope | None = None
     connected: bool = True
-    link: int = 0  # which of its connections counts: the newest
+    link: asyncio.Event = field(default_factory=asyncio.Event)  # of the connection that counts; set once it does not
     busy: bool = False
     memory: Memory | None = None  # None: the policy has seen nothing
     prompt: str | None = None
     request: int | None = None  # the newest that was answered, for clients that number them
     answer: dict[str, Any] | None = None
+    observed_at: float = 0.0  # when the observation behind the answer was made
     images: dict[str, np.ndarray] = field(default_factory=dict)  # newest, for the page
     actions: np.ndarray | None = None
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=200))  # seconds
@@ -166,19 +172,23 @@ class Sessions:
         if session is None or session.owner != owner:
             return None
         session.connected, session.peer, session.used_at = True, peer, self._clock()
-        session.link += 1
+        session.link.set()
+        session.link = asyncio.Event()
         return session
 
-    def leave(self, session: Session, link: int) -> None:
+    def leave(self, session: Session, link: asyncio.Event) -> None:
         """That connection of it is lost; it may come back."""
-        if session.link == link:
+        if session.link is link:
             session.connected, session.used_at = False, self._clock()
 
     def close(self, session: Session) -> None:
         self._all.pop(session.id, None)
+        session.link.set()
 
     def take(self, session: Session) -> None:
-        """A request comes; ServerError of type too_many_requests where they come too fast."""
+        """A request comes; ServerError of type unknown_session where it was closed meanwhile, and of type
+        too_many_requests where they come too fast."""
+        self.get(session.id, session.owner)
         session.used_at = self._clock()
         if session.allowance is not None:
             self._admit(session.allowance)

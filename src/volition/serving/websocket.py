@@ -3,7 +3,8 @@
     connect -> metadata; then  observation -> {"actions": [H, A], ...}  for as long as the connection lives
 
 An error travels as a text frame, which openpi's client raises as it is; ours reads its type. `?session=ID` of a client
-that lost its connection goes on with the session of that name, where it is still there.
+that lost its connection goes on with the session of that name, where it is still there; the connection that had it is
+closed at once, as is that of a session that somebody closes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from volition_client.errors import ServerError, to_document
 
 logger = logging.getLogger(__name__)
 TOO_LARGE = 1009  # the code with which a connection is closed for a message above the limit
+REFUSED = 1008  # and for these reasons, which our client reads as an error's type and text
+CLOSED = "unknown_session: the session was closed"
+OVERTAKEN = "another connection has this session"
 
 
 class WebsocketProtocol:
@@ -65,29 +69,28 @@ class WebsocketProtocol:
         found = sessions.resume(socket.query_params.get("session", ""), client.name, peer)
         return (found, True) if found else (sessions.open(client.name, "websocket", peer), False)
 
-    async def _talk(self, socket: WebSocket, session: Session, link: int) -> None:
-        """Until the client closes, or another connection has taken the session over. While a request is under way the
-        connection is listened to, so that one whose client is gone is dropped."""
-        incoming = asyncio.ensure_future(socket.receive())
+    async def _talk(self, socket: WebSocket, session: Session, link: asyncio.Event) -> None:
+        """Until the client closes, the session is closed, or another connection has taken it over."""
+        incoming, over = asyncio.ensure_future(socket.receive()), asyncio.ensure_future(link.wait())
         try:
-            while (message := await incoming)["type"] != "websocket.disconnect":
-                if session.link != link:
-                    await socket.close(1008, "another connection has this session")
+            while True:
+                await asyncio.wait({incoming, over}, return_when=asyncio.FIRST_COMPLETED)
+                if incoming.done() and (message := incoming.result())["type"] == "websocket.disconnect":
+                    break
+                if over.done():
+                    await socket.close(REFUSED, CLOSED if session.link is link else OVERTAKEN)
                     return
                 incoming = asyncio.ensure_future(socket.receive())
                 reply = asyncio.ensure_future(self._reply(session, message))
-                await asyncio.wait({incoming, reply}, return_when=asyncio.FIRST_COMPLETED)
-                if incoming.done() and incoming.result()["type"] == "websocket.disconnect" and not reply.done():
-                    reply.cancel()
-                    await asyncio.gather(reply, return_exceptions=True)
-                    return
-                answer = await reply
-                await (socket.send_text(answer) if isinstance(answer, str) else socket.send_bytes(answer))
+                if await _is_awaited(reply, incoming, over, session, link):
+                    answer = reply.result()
+                    await (socket.send_text(answer) if isinstance(answer, str) else socket.send_bytes(answer))
             if message.get("code") == TOO_LARGE:
                 error = ServerError("too_large", f"a message may have {self._limits.max_bytes} bytes")
                 self._service.refused(error, "websocket", _peer(socket))
         finally:
             incoming.cancel()
+            over.cancel()
 
     async def _reply(self, session: Session, message: Any) -> bytes | str:
         """Bytes are an answer, text is an error."""
@@ -106,6 +109,25 @@ class WebsocketProtocol:
             return unpack(data, self._limits)
         except DecodeError as error:
             raise ServerError("bad_message", str(error)) from error
+
+
+async def _is_awaited(
+    reply: asyncio.Future[bytes | str],
+    incoming: asyncio.Future[Any],
+    over: asyncio.Future[Any],
+    session: Session,
+    link: asyncio.Event,
+) -> bool:
+    """Waits for the reply; where the client goes, or its session goes to another connection, it is dropped."""
+    waiting: set[asyncio.Future[Any]] = {reply, incoming, over}
+    while not reply.done():
+        _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        gone = incoming.done() and incoming.result()["type"] == "websocket.disconnect"
+        if not reply.done() and (gone or session.link is not link):
+            reply.cancel()
+            await asyncio.gather(reply, return_exceptions=True)
+            return False
+    return True
 
 
 def _peer(socket: WebSocket) -> str:

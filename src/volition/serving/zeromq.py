@@ -9,7 +9,8 @@ use.) Observations and actions are nested by modality, with batch and time axes 
     action.actions float32[1, H, A]
 
 The state and the actions may be named apart as well: state.NAME [1, 1, 1]; actions come both ways. A client is known by
-its connection, so each has its own memory here too; `reset` clears it.
+its connection, so each has its own memory here too; `reset` clears it. Of one that does not wait for its answers one
+message is taken at a time, between those of everybody else.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from volition_client.errors import ServerError
 logger = logging.getLogger(__name__)
 NPY, ARRAY = "as_npy", "__ndarray_class__"
 _HEADER_BYTES = 4096  # of an .npy file; longer ones are not opened
+WAITING_MESSAGES = 4  # of one connection, unread; a client has one under way, and each may be as large as is allowed
 
 
 class ZmqProtocol:
@@ -45,6 +47,7 @@ class ZmqProtocol:
         self._context = Context()
         self._socket = self._context.socket(SocketType.ROUTER)
         self._socket.setsockopt(SocketOption.MAXMSGSIZE, service.config.max_message_bytes)
+        self._socket.setsockopt(SocketOption.RCVHWM, WAITING_MESSAGES)
         self._socket.setsockopt(SocketOption.LINGER, 1000)
         if ":" in host:
             self._socket.setsockopt(SocketOption.IPV6, 1)
@@ -58,15 +61,21 @@ class ZmqProtocol:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        most = self._service.config.sessions.sessions  # each has one request under way; what is more is refused at once
         while True:
-            frames = await self._socket.recv_multipart()
-            if len(frames) != 3 or frames[1]:
-                text = f"a message of {len(frames)} frames is no request, and is left unanswered"
-                self._service.refused(ServerError("bad_message", text), "zmq", frames[0].hex())
-                continue
-            task = asyncio.create_task(self._serve(frames[0], frames[2]))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._begin(await self._socket.recv_multipart())
+            await asyncio.sleep(0)  # a message that is there already is received without giving way to anybody
+            while len(self._running) > most:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def _begin(self, frames: list[bytes]) -> None:
+        if len(frames) != 3 or frames[1]:
+            text = f"a message of {len(frames)} frames is no request, and is left unanswered"
+            self._service.refused(ServerError("bad_message", text), "zmq", frames[0].hex())
+            return
+        task = asyncio.create_task(self._serve(frames[0], frames[2]))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def close(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -29,7 +29,7 @@ import websockets.exceptions
 from websockets.sync.client import ClientConnection, connect
 
 from volition_client.codec import DecodeError, DecodeLimits, pack, unpack
-from volition_client.errors import ConnectionLostError, ServerError, from_text
+from volition_client.errors import TYPES, ConnectionLostError, ServerError, from_text
 
 logger = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts to connect
@@ -95,6 +95,10 @@ class Client:
             except (OSError, websockets.exceptions.WebSocketException) as error:
                 logger.warning("the connection to %s was lost (%s)", self._url, error or type(error).__name__)
                 self._drop()
+                refused = _reason(error)
+                if refused is not None:
+                    self.session = ""  # the next request opens a new one
+                    raise refused from error
                 if self._clock() >= deadline:
                     raise ConnectionLostError(
                         f"{self._url} must answer within {self._patience:g} s and did not ({str(error) or 'silence'})"
@@ -257,6 +261,13 @@ def _require_same_contract(url: str, before: Mapping[str, Any], now: Mapping[str
             f"{url} must serve the contract that this client began with, and serves another ({'; '.join(changed)}): "
             "make a new Client, and what was made of the old one's metadata (brokers, envelopes)",
         )
+
+
+def _reason(error: Exception) -> ServerError | None:
+    """Why a server closed the connection, where it says so by a type of error: it closed the session with it."""
+    closed = getattr(error, "rcvd", None)
+    kind, _, text = (closed.reason if closed is not None else "").partition(": ")
+    return ServerError(kind, text) if kind in TYPES else None
 
 
 def _refusal(error: Exception) -> Exception:
