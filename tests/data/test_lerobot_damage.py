@@ -186,3 +186,25 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path) -> None:
     LeRobotWriter.resume(root).close()
     assert [len(episode) for episode in load_lerobot(root)] == [20] * 4
     _read_all(root)
+
+
+def test_ctrl_c_a_second_time_while_episodes_are_sealed_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LeRobotWriter.create(tmp_path / "d", SPEC, LeRobotConfig(images="png"))
+    for number in range(3):
+        writer.add(toy_episode(number, 4 + number))
+    retire, calls = writer._retire, []
+
+    def interrupted(folder: Path, number: int) -> None:
+        calls.append(number)
+        retire(folder, number)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "_retire", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    writer.close()
+    assert [len(episode) for episode in load_lerobot(tmp_path / "d")] == [4, 5, 6]
+    _read_all(tmp_path / "d")

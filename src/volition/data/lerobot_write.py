@@ -153,9 +153,9 @@ class LeRobotWriter:
         }
         write_json(self.root / layout.INFO, info)
         self._info, self._sentences, self._shards = info, list(known), self._shards + 1
-        for number, staged in enumerate(self._staged, place.first_episode):
+        sealed, self._staged, self._staged_bytes = self._staged, [], 0  # Ctrl-C may come once more while they go
+        for number, staged in enumerate(sealed, place.first_episode):
             self._retire(staged.folder, number)
-        self._staged, self._staged_bytes = [], 0
 
     def close(self) -> None:
         """Seal what is staged; the dataset is whole."""
