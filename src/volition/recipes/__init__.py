@@ -2,7 +2,7 @@
 
 from volition.recipes.bridge import bridge
 from volition.recipes.calvin import calvin
-from volition.recipes.calvin_sim import calvin_sim
+from volition.recipes.calvin_sim import calvin_sim, calvin_sim_corrected
 from volition.recipes.desk import demo, demo_blind, desk, desk_corrected, smoke
 from volition.recipes.mobile import mobile_2d, mobile_3d
 from volition.recipes.seeds_table import seeds_table as seeds_table
@@ -15,6 +15,7 @@ __all__ = [
     "bridge",
     "calvin",
     "calvin_sim",
+    "calvin_sim_corrected",
     "demo",
     "demo_blind",
     "desk",
