@@ -16,16 +16,9 @@ from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.calvin.situations import TASKS
-from volition.recipes.desk import demo, desk
-from volition.training.optim import OptimConfig
+from volition.recipes.desk import OFTEN, demo, desk, going_on
 
 IMAGE_SIZE = 96
-# Which task -> how often, where 1 is usual: what the first policy did worst.
-OFTEN = {task: 1.3 for task in TASKS if task.startswith("lift")} | {
-    "stack_block": 2.0,
-    "unstack_block": 1.5,
-    "push_into_drawer": 1.5,
-}
 ENV = CalvinSimConfig(
     image_sizes={"static": (IMAGE_SIZE, IMAGE_SIZE), "gripper": (IMAGE_SIZE, IMAGE_SIZE)}, more_sentences=20
 )
@@ -55,20 +48,11 @@ def calvin_sim() -> Experiment:
 def calvin_sim_corrected() -> Experiment:
     """The policy of `calvin_sim` goes on, also with demonstrations that it begins and the expert ends. Record first:
 
-    volition record calvin --out runs/calvin-corrections --learner runs/calvin_sim --more-sentences 20 \
+    volition record calvin --out runs/calvin-corrections --learner runs/calvin_sim --more-sentences 20 \\
         --episodes-per-task 8 --chains 92 --seed 4242
     """
     base = calvin_sim()
-    return replace(
-        base,
-        start="runs/calvin_sim",
-        data=replace(
-            base.data,
-            weight=0.4,
-            task_weights=tuple(OFTEN.items()),
-            sources=(SourceConfig(path="runs/calvin-corrections", weight=0.6),),
-        ),
-        loop=replace(
-            base.loop, num_steps=3000, save_every=500, optim=OptimConfig(lr=8e-4, backbone_lr=4e-4, warmup_steps=40)
-        ),
-    )
+    often = OFTEN | {"push_into_drawer": 1.5}
+    sources = (SourceConfig(path="runs/calvin-corrections", weight=0.6),)
+    data = replace(base.data, weight=0.4, task_weights=tuple(often.items()), sources=sources)
+    return going_on(replace(base, start="runs/calvin_sim", data=data), num_steps=3000)

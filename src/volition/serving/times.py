@@ -7,6 +7,7 @@ from typing import Any
 
 from volition.serving import observations
 from volition.serving.sessions import Session
+from volition_client.ages import fresh
 from volition_client.errors import ServerError
 
 
@@ -38,4 +39,4 @@ def is_too_late(session: Session, message: Mapping[str, Any], now: float) -> boo
     It is as old as when it first came, and what has passed since, whatever the repetition says; older where it says so.
     """
     session.observed_at = min(session.observed_at, now - (observations.number(message, "age") or 0.0))
-    return session.envelope is not None and not now - session.observed_at <= session.envelope.limits.stale_seconds
+    return session.envelope is not None and not fresh(now - session.observed_at, session.envelope.limits.stale_seconds)

@@ -22,7 +22,7 @@ from typing import Any
 
 import volition
 from volition.config import dump
-from volition.envs.base import EnvConfig, as_evaluated
+from volition.envs.base import EnvConfig
 from volition.evaluation.episodes import EpisodeResult, Trial
 from volition.evaluation.journal import Journal, read_all, require_same
 from volition.evaluation.perturb import Perturbation, Perturbed
@@ -59,7 +59,7 @@ class Plan:
         kept = ("latency", "max_steps", "batch")
         return {
             "name": self.name,
-            "environment": dump(as_evaluated(self.env)),
+            "environment": dump(self.env),
             "simulator": self.env.about(),
             "num_trials": len(self.trials),
             "trials": _hash_of(self.trials),
@@ -213,9 +213,8 @@ def code_hash() -> str:
     root, found = files(volition), hashlib.sha256()
     assert isinstance(root, Path), "the package is installed as files"
     for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if name.split("/")[0] not in NOT_OF_RESULTS:
-            found.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+        if path.relative_to(root).parts[0] not in NOT_OF_RESULTS:
+            found.update(_source(path, root))
     return found.hexdigest()[:16]
 
 
@@ -233,8 +232,13 @@ def _sources_hash(package: str) -> str:
     found = hashlib.sha256()
     for root in map(Path, spec.submodule_search_locations or [spec.origin or ""]):
         for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            found.update(path.relative_to(root.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+            found.update(_source(path, root.parent))
     return found.hexdigest()[:16]
+
+
+def _source(path: Path, root: Path) -> bytes:
+    """A file and its name, as they are hashed."""
+    return path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
 
 
 def _hash_of(trials: Sequence[Trial]) -> str:
