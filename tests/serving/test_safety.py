@@ -254,16 +254,18 @@ def test_units_that_say_nothing_cannot_be_guarded(tmp_path: Path) -> None:
         pass
 
 
+def accelerating_slowly(folder: Path) -> Path:
+    path = folder / "arm.json"
+    path.write_text(json.dumps({"hold": [0] * 7, "acceleration": 0.001 * ROBOT.control_hz**2 * 0.02}))
+    return path
+
+
 def test_the_envelope_counts_from_what_a_robot_says_it_carried_out(tmp_path: Path) -> None:
     """A broker that asks again after one action of a chunk: the next begins from there, not from the second."""
-    path = tmp_path / "arm.json"
-    path.write_text(json.dumps({"hold": [0, 0, 0, 0, 0, 0, 0], "acceleration": 0.001 * ROBOT.control_hz**2 * 0.02}))
+    slowly = ServeConfig(port=0, safety=accelerating_slowly(tmp_path))
 
     def second(executed: int | None) -> np.ndarray:
-        with (
-            background(served(), ServeConfig(port=0, safety=path)) as running,
-            Client(running.addresses.websocket) as robot,
-        ):
+        with background(served(), slowly) as running, Client(running.addresses.websocket) as robot:
             assert robot.accepts("executed")
             robot.infer(look(1))
             if executed is not None:
@@ -273,3 +275,26 @@ def test_the_envelope_counts_from_what_a_robot_says_it_carried_out(tmp_path: Pat
     usual, after_one = second(None), second(1)
     assert np.array_equal(second(2), usual), "two actions are what the policy was trained for"
     assert np.abs(after_one[0, :3]).max() < np.abs(usual[0, :3]).max()
+
+
+def test_an_answer_that_never_came_moved_the_robot_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that gave up goes on with its older chunk, and tells how far it is in that one."""
+    slowly = ServeConfig(port=0, safety=accelerating_slowly(tmp_path))
+
+    def speed(*, lost: int) -> float:
+        """Of the action after that one, whose direction is nearly the same."""
+        with background(served(), slowly) as running, Client(running.addresses.websocket) as robot:
+            robot.infer(look(1))
+            for _ in range(lost):
+                robot.tell(1)
+                monkeypatch.setattr(robot, "_read", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    robot.infer(look(1))
+                monkeypatch.undo()
+            robot.tell(1)
+            return float(np.linalg.norm(robot.infer(look(1))["actions"][0, :3]))
+
+    def interrupted(answer: Any) -> None:
+        raise KeyboardInterrupt
+
+    assert [speed(lost=1), speed(lost=2)] == pytest.approx(2 * [speed(lost=0)], rel=0.02)

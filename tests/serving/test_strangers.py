@@ -65,6 +65,7 @@ def test_counters_stay_exact() -> None:
         ({"convention": [1]}, "bad_message"),
         ({"settled": [[0.0] * 7], "weights": [1.0]}, "bad_observation"),
         ({"executed": "two"}, "bad_message"),
+        ({"answered": "one"}, "bad_message"),
     ],
 )
 def test_what_no_policy_can_have_is_the_clients_error(change: dict[str, Any], kind: str, server: Running) -> None:

@@ -164,6 +164,11 @@ def paired(
     return [(one, other) for one, other in zip(first, second) if not (one.error or other.error)]
 
 
+def last_line(error: str) -> str:
+    """Of a traceback what went wrong: for where one line has to do. `error` is not empty."""
+    return error.strip().splitlines()[-1].strip()
+
+
 def troubles(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """What did not go as it should, counted apart from successes and failures: errors, and episodes done again."""
     wrong = [{"trial": str(result.trial), "error": result.error} for result in results if result.error]

@@ -25,7 +25,7 @@ import numpy as np
 from volition.contract import ActionSpace
 from volition.evaluation.batching import FixedBatch, answers, confidence_of, what_is_wrong
 from volition.evaluation.chunking import AnyChunking, Execute, Player, RealTime
-from volition.evaluation.episodes import Attempt, EpisodeResult, Trial
+from volition.evaluation.episodes import Attempt, EpisodeResult, Trial, last_line
 from volition.evaluation.first_looks import batched, look_at_some, padded, require_executable
 from volition.evaluation.slot import Begin, Moment, Play
 from volition.evaluation.workers import EnvFactory, Lost, Pool, Reply, open_pool
@@ -196,7 +196,7 @@ class _Rollout:
             self._end(slot, running, error=f"tried {past.guilty} times: {lost.reason}".strip())
             return
         logger.warning("'%s' begins again: %s", running.trial, lost.reason)
-        past.reasons.append(lost.reason.splitlines()[-1].strip() if lost.guilty else f"beside another: {lost.reason}")
+        past.reasons.append(last_line(lost.reason) if lost.guilty else f"beside another: {lost.reason}")
         del self._running[slot]
         self._waiting.appendleft(running.number)
         self._start_next(slot)

@@ -21,7 +21,7 @@ from volition_client.errors import ServerError
 
 PREFIX, STATE, PROMPT = "observation/", "observation/state", "prompt"
 # What else a message may hold, beside the observation itself.
-CONTROL = ("reset", "request", "time", "age", "convention", "session", "executed", "settled", "weights")
+CONTROL = ("reset", "request", "time", "age", "convention", "session", "executed", "answered", "settled", "weights")
 LONGEST_PROMPT = 2000  # characters
 LARGEST = 2.0**53  # of a number in a message: whole ones are exact up to here
 

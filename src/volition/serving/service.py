@@ -136,11 +136,12 @@ class Service:
         """The policy's answer, guarded; the session goes on from it."""
         observed_at = times.observed_at(session, message, self._clock(), self.config.clock_jump_seconds)
         forget = observations.flag(message, "reset") or observation.instruction != session.prompt
-        settled, executed = self._settled(message), observations.number(message, "executed")
+        settled = self._settled(message)
+        executed, answered = (observations.number(message, name) for name in ("executed", "answered"))
         job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
         result = await self._ask(session, job)
-        if executed is not None and session.envelope is not None:
-            session.envelope.executed(int(executed))
+        if executed is not None:
+            session.carried_out(int(executed), answered)
         answer = self._complete(session, observation, result, forget, observed_at)
         answer["server_timing"] = {"infer_ms": 1e3 * (time.perf_counter() - started), "policy_ms": 1e3 * result.seconds}
         return answer

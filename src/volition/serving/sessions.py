@@ -26,7 +26,7 @@ from volition_client.errors import ServerError
 
 OF_A_REQUEST = (
     *("memory", "prompt", "request", "answer", "observed_at"),
-    *("images", "actions", "requests", "interventions"),
+    *("images", "actions", "requests", "interventions", "heard"),
 )
 
 
@@ -70,6 +70,7 @@ class Session:
     request: int | None = None  # the newest that was answered, for clients that number them
     answer: dict[str, Any] | None = None
     observed_at: float = 0.0  # when the observation behind the answer was made
+    heard: tuple[float, Kept] | None = None  # newest answer that the robot is known to have, and the envelope after it
     images: dict[str, np.ndarray] = field(default_factory=dict)  # newest, for the page
     actions: np.ndarray | None = None
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=200))  # seconds
@@ -85,6 +86,19 @@ class Session:
         """What a request changes, for `go_back`."""
         kept = {name: getattr(self, name) for name in OF_A_REQUEST}
         return Moment(kept, None if self.envelope is None else self.envelope.kept())
+
+    def carried_out(self, executed: int, answered: float | None) -> None:
+        """Of the answer to the request `answered` so many actions, or of the newest one, where that is not said.
+
+        An answer that never reached the robot moved it no further: the one before counts, which it still had.
+        """
+        if self.envelope is None:
+            return
+        if answered is not None and answered == self.request:
+            self.heard = (answered, self.envelope.kept())
+        elif self.heard is not None and answered == self.heard[0]:
+            self.envelope.go_back(self.heard[1])
+        self.envelope.executed(executed)
 
     def go_back(self, moment: Moment) -> None:
         """The request failed after all, and its actions are not sent: the robot is where it was."""

@@ -17,7 +17,7 @@ from typing import Any
 from volition.config import DataConfig
 from volition.envs.base import EnvConfig
 from volition.evaluation.chain import score_chains
-from volition.evaluation.episodes import EpisodeResult, judged
+from volition.evaluation.episodes import EpisodeResult, judged, last_line
 from volition.evaluation.films import from_the_failed_one, replay_films
 from volition.evaluation.slot import Film
 from volition.evaluation.statistics import mean_over_tasks, wilson
@@ -127,7 +127,7 @@ def _film(chosen: Sequence[EpisodeResult], about: About) -> tuple[list[tuple[Epi
         ) if chosen else []  # fmt: skip
     except RuntimeError as error:
         logger.warning("the report has no films: %s", error)
-        return [], [f"There are no films: {str(error).splitlines()[-1]}."]
+        return [], [f"There are no films: {last_line(str(error))}."]
     return list(zip(chosen, films)), []
 
 
@@ -198,7 +198,7 @@ def _facts(done: Done, score: Mapping[str, Any], about: About) -> Iterator[Fact]
     if "against" in score:
         yield _difference(score["against"])
     if score["num_errors"]:
-        reason = score["errors"][0]["error"].strip().splitlines()[-1]
+        reason = last_line(score["errors"][0]["error"])
         yield Fact(label="Without a verdict", value=str(score["num_errors"]), note=f"not counted; the first: {reason}")
     if score["repeated_episodes"]:
         reason = score["repeated_episodes"][0]["reasons"][0]
@@ -208,7 +208,7 @@ def _facts(done: Done, score: Mapping[str, Any], about: About) -> Iterator[Fact]
 def _difference(found: Mapping[str, Any]) -> Fact:
     label = f"Against {found['checkpoint']}"
     if "error" in found:
-        reason = found["error"].strip().splitlines()[-1]
+        reason = last_line(found["error"])
         return Fact(label=label, value="not compared", note=f"no start was judged with both; the first: {reason}")
     low, high = found["interval"]
     note = f"{low:+.3f} to {high:+.3f}, p = {found['p_value']:.2g}, {found['num_pairs']} common starts"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from volition.evaluation.episodes import last_line
+
 WEAKEST = 6  # tasks that are listed
 
 
@@ -107,7 +109,7 @@ def _reach(interval: Sequence[float] | None, form: str) -> str:
 
 def _against(found: Mapping[str, Any]) -> Iterator[str]:
     if "error" in found:
-        yield f"Against {found['checkpoint']}: no start was judged for both: {found['error'].strip().splitlines()[-1]}"
+        yield f"Against {found['checkpoint']}: no start was judged for both: {last_line(found['error'])}"
         return
     low, high = found["interval"]
     gain = f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
@@ -125,7 +127,7 @@ def _troubles(score: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {score['num_errors']} episodes ended as errors and are not counted:"
         reasons: dict[str, list[str]] = {}
         for wrong in score["errors"]:
-            reasons.setdefault(wrong["error"].strip().splitlines()[-1], []).append(wrong["trial"])
+            reasons.setdefault(last_line(wrong["error"]), []).append(wrong["trial"])
         for reason, trials in list(reasons.items())[:WEAKEST]:
             yield f"    {trials[0]}{f' and {len(trials) - 1} more' if len(trials) > 1 else ''}: {reason}"
     if score["repeated_episodes"]:
@@ -137,7 +139,7 @@ def _probes(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'':28} {'success':18} change on the same starts"
     for row in found["rows"]:
         if "error" in row:
-            yield f"{row['name']:28} could not be tried: {row['error'].strip().splitlines()[-1]}"
+            yield f"{row['name']:28} could not be tried: {last_line(row['error'])}"
             continue
         change, rate = row["change"], percent(row["success_rate"], row["success_interval"])
         low, high = (round(100 * x) for x in change["interval"])
@@ -162,7 +164,7 @@ def _timing(found: Mapping[str, Any]) -> Iterator[str]:
         cells = {row["latency"]: row for row in found["rows"] if row["chunking"] == name}
         yield f"  {name:18}" + "".join(f"{_late(cells[steps]):19}" for steps in late).rstrip()
         for kind in ("left_out", "error"):
-            if reasons := sorted({cell[kind].strip().splitlines()[-1] for cell in cells.values() if kind in cell}):
+            if reasons := sorted({last_line(cell[kind]) for cell in cells.values() if kind in cell}):
                 yield f"    {reasons[0]}"
     seconds, hz = found["policy_call_seconds"], found["control_hz"]
     yield f"  a policy call takes {1000 * seconds:.0f} ms here, {seconds * hz:.1f} control steps of {1000 / hz:.0f} ms"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from volition.evaluation.episodes import last_line
 from volition.evaluation.statistics import Estimate
 from volition.studies.html_page import html_page
 from volition.studies.report_numbers import THIN, change, interval, p_value, percent, rate, words
@@ -51,7 +52,7 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
     drawn = [rate_row("mean", "undisturbed", plain)] if plain is not None else []
     for row in rows[1:]:
         if "error" in row:
-            why = escape(row["error"].strip().splitlines()[-1])
+            why = escape(last_line(row["error"]))
             drawn.append(
                 f'<div class="row"><span class="name">{escape(row["name"])}</span><span>{why}</span><span></span></div>'
             )

@@ -63,6 +63,7 @@ class Client:
         self._sends: _Sends | None = None
         self._open = contextlib.ExitStack()  # closes both
         self._number = 0
+        self._answered = 0  # the number of the newest request whose answer came
         self._told: dict[str, Any] = {}  # with the next request
         self.metadata: dict[str, Any] = {}
         self.session = ""
@@ -86,7 +87,7 @@ class Client:
             if len(data) > most:
                 raise ServerError("too_large", f"the server takes messages of {most} bytes, this one has {len(data)}")
             try:
-                return self._ask(data, deadline)
+                answer = self._ask(data, deadline)
             except ServerError as error:
                 if error.type not in _PASSING or self._clock() >= deadline:
                     raise
@@ -106,6 +107,9 @@ class Client:
             except BaseException:  # interrupted: the answer that is under way must not be the next one's
                 self._drop()
                 raise
+            else:
+                self._answered = self._number
+                return answer
 
     def accepts(self, what: str) -> bool:
         """Whether the server has a use for it: "executed" or "settled"."""
@@ -114,10 +118,11 @@ class Client:
     def tell(self, executed: int, settled: np.ndarray | None = None, weights: np.ndarray | None = None) -> None:
         """With the next request, where the server accepts it.
 
-        executed          how many of the last answer's actions were carried out: its safety envelope counts from there
+        executed          how many actions of the last answer that came were carried out: its safety envelope counts
+                          from there, also where a later answer was given up on
         settled, weights  [P, A] and [P]: actions that are carried out while it thinks (weight 1) and perhaps after
         """
-        self._told = {"executed": executed} if self.accepts("executed") else {}
+        self._told = {"executed": executed, "answered": self._answered} if self.accepts("executed") else {}
         if settled is not None and self.accepts("settled"):
             self._told.update(settled=settled, weights=weights)
 
