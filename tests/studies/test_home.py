@@ -15,6 +15,7 @@ from volition.data import lerobot_layout as layout
 from volition.envs.desk.environment import DeskConfig
 from volition.envs.mobile.environment import MobileConfig
 from volition.envs.mobile.tasks import TASKS
+from volition.envs.table import find_env
 from volition.recipes import demo, mobile_3d
 from volition.studies.commands import Eval
 from volition.studies.corrections import Corrections
@@ -110,3 +111,23 @@ def test_what_is_no_checkpoint_is_left_to_who_opens_it(tmp_path: Path) -> None:
     assert home_of([str(tmp_path / "empty"), "--starts", "1"]) is None
     found = parse_at_home(Eval, [made(tmp_path / "demo", demo()), "--offline", "data"], "volition eval")
     assert found.recorded == (), "recorded actions need no environment"
+
+
+@pytest.mark.parametrize(
+    ("env", "flag"),
+    [("desk", "demonstration.noise"), ("mobile", "demonstration.noise"), ("calvin", "more-sentences")],
+)
+def test_an_evaluation_takes_no_flag_that_it_would_not_heed(
+    env: str, flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path)
+    found = parse_at_home(Eval, [run, "--env", env, "--starts", "1"], "volition eval")
+    assert type(found.environment) is find_env(env)
+    with pytest.raises(SystemExit):
+        parse_at_home(Eval, [run, "--env", env, "--starts", "1", f"--{flag}", "1"], "volition eval")
+    with pytest.raises(SystemExit):
+        parse_at_home(Eval, ["--env", env, "--help"], "volition eval")
+    shown = capsys.readouterr()
+    assert f"--{flag}" in shown.err
+    assert f"--{flag}" not in shown.out
+    assert "(default: " in shown.out

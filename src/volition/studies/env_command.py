@@ -6,11 +6,12 @@ volition record my_lab.sims:Kitchen --out DIR --lights off
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -21,19 +22,41 @@ AnyEnv = TypeVar("AnyEnv", bound=EnvConfig)
 EnvFlags = Annotated[AnyEnv, tyro.conf.arg(name="")]  # its fields are flags of their own: --shift, not --env.shift
 
 
-def parse(command: Any, env: str, flags: Sequence[str], prog: str, default: Any = None) -> Any:
-    """`command`, generic over its environment's config, filled from the flags. ValueError for an unknown environment.
+def parse(command: Any, env: str, flags: Sequence[str], prog: str) -> Any:
+    """`command`, generic over its environment's config, from the flags. ValueError for an unknown environment."""
+    return parse_of_kind(command, find_env(env), flags, prog)
 
-    default: what the flags leave as it is, if not the fields' own. A config cannot have a field that the verb has as
-    well: one flag would mean two things.
+
+def parse_of_kind(command: Any, kind: Any, flags: Sequence[str], prog: str, default: Any = None) -> Any:
+    """`kind`: of the environment's config. `default`: what the flags leave as it is, if not the fields' own.
+
+    A config cannot have a field that the verb has as well: one flag would mean two things.
     """
-    kind = find_env(env)
     own = {field.name for field in dataclasses.fields(command)}
     if both := sorted(own & set(getattr(kind, "__dataclass_fields__", {}))):
-        raise ValueError(f"{env} has fields that are flags of `{prog}` itself: rename {', '.join(both)}")
+        raise ValueError(f"{kind.__name__} has fields that are flags of `{prog}` itself: rename {', '.join(both)}")
     if default is None:
         return tyro.cli(command[kind], args=flags, prog=prog, config=(tyro.conf.AvoidSubcommands,))
     return tyro.cli(command[kind], args=flags, prog=prog, default=default, config=(tyro.conf.AvoidSubcommands,))
+
+
+def without_recording(kind: Any) -> Any:
+    """The config's class without the flags that say how demonstrations are made: an evaluation would not heed them."""
+    fields = [field for field in dataclasses.fields(kind) if field.metadata.get("of_recording")]
+    if not fields:
+        return kind
+    hints = get_type_hints(kind, include_extras=True)
+    hidden = {
+        "__annotations__": {field.name: Annotated[hints[field.name], tyro.conf.Suppress] for field in fields},
+        **{field.name: copy.copy(field) for field in fields},
+        **{name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")},
+    }
+    return dataclasses.dataclass(frozen=True, kw_only=True)(type(kind.__name__, (kind,), hidden))
+
+
+def as_kind(kind: Any, config: Any) -> Any:
+    """The same fields as an instance of `kind`."""
+    return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})
 
 
 def require_at_least(command: Any, **least: int) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import tyro
 
 from volition.envs.base import EnvConfig
-from volition.envs.table import ENVIRONMENTS
-from volition.studies.env_command import named_env, parse
+from volition.envs.table import ENVIRONMENTS, find_env
+from volition.studies.env_command import as_kind, named_env, parse_of_kind, without_recording
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +31,21 @@ class Home:
 
 
 def parse_at_home(command: Any, words: Sequence[str], prog: str) -> Any:
-    """As `env_command.parse`; where no environment is named, its flags begin from the checkpoint's own."""
+    """As `env_command.parse`; where no environment is named, its flags begin from the checkpoint's own.
+
+    Flags that only recording asks for are none of such a verb.
+    """
     flags = {word.partition("=")[0] for word in words}
     elsewhere = "--offline" in flags and not flags & {"--starts", "--chains", "--resampled", "--probes", "--timing"}
     home = None if "--env" in flags or elsewhere else home_of(words, takes_paths(command))
-    if home is None:
-        return parse(command, named_env(words), words, prog)
-    known = {"checkpoint": tyro.MISSING, "environment": home.env, "env": home.name, "recorded": home.tasks}
-    return parse(command, home.name, words, prog, default=_unchecked(command, known))
+    kind = find_env(named_env(words) if home is None else home.name)
+    shown, default = without_recording(kind), None
+    if home is not None:
+        own = as_kind(shown, home.env)
+        known = {"checkpoint": tyro.MISSING, "environment": own, "env": home.name, "recorded": home.tasks}
+        default = _unchecked(command, known)
+    found = parse_of_kind(command, shown, words, prog, default)
+    return dataclasses.replace(found, environment=as_kind(kind, found.environment))
 
 
 def takes_paths(command: Any) -> frozenset[str]:
