@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from volition.config import DataConfig, Experiment, Recording
 from volition.data.lerobot_stage import LeRobotConfig
-from volition.data.mixture import SourceConfig
 from volition.data.perform import PerformConfig
 from volition.data.record import RecordConfig
 from volition.envs.calvin.config import CalvinSimConfig
 from volition.envs.calvin.situations import TASKS
-from volition.recipes.desk import OFTEN, demo, desk, going_on
+from volition.recipes.desk import OFTEN, corrected, demo, desk
 
 IMAGE_SIZE = 96
+_LIFTS = {task: 1.2 for task in TASKS if task.startswith("lift")}
 ENV = CalvinSimConfig(
     image_sizes={"static": (IMAGE_SIZE, IMAGE_SIZE), "gripper": (IMAGE_SIZE, IMAGE_SIZE)}, more_sentences=20
 )
@@ -51,8 +51,51 @@ def calvin_sim_corrected() -> Experiment:
     volition record calvin --out runs/calvin-corrections --learner runs/calvin_sim --more-sentences 20 \\
         --episodes-per-task 8 --chains 92 --seed 4242
     """
-    base = calvin_sim()
-    often = OFTEN | {"push_into_drawer": 1.5}
-    sources = (SourceConfig(path="runs/calvin-corrections", weight=0.6),)
-    data = replace(base.data, weight=0.4, task_weights=tuple(often.items()), sources=sources)
-    return going_on(replace(base, start="runs/calvin_sim", data=data), num_steps=3000)
+    return corrected(
+        calvin_sim(),
+        start="runs/calvin_sim",
+        weight=0.4,
+        corrections={"runs/calvin-corrections": 0.6},
+        often=OFTEN | {"push_into_drawer": 1.5},
+        num_steps=3000,
+    )
+
+
+def calvin_sim_corrected_2() -> Experiment:
+    """Once more, with corrections of that through what ends its sequences. Record those first:
+
+    volition record calvin --out runs/calvin-corrections-2 --learner runs/calvin_sim_corrected --more-sentences 20 \\
+        --episodes-per-task 14 --chains 80 --tasks stack_block place_in_slider push_into_drawer --seed 30303
+    """
+    return corrected(
+        calvin_sim(),
+        start="runs/calvin_sim_corrected",
+        weight=0.3,
+        corrections={"runs/calvin-corrections": 0.35, "runs/calvin-corrections-2": 0.35},
+        often=_LIFTS | {"stack_block": 2.5, "unstack_block": 1.2, "push_into_drawer": 1.8, "place_in_slider": 2.0},
+        num_steps=2000,
+        lr=7e-4,
+    )
+
+
+def calvin_sim_corrected_3() -> Experiment:
+    """And once more. Record those first:
+
+    volition record calvin --out runs/calvin-corrections-3 --learner runs/calvin_sim_corrected_2 --more-sentences 20 \\
+        --episodes-per-task 20 --chains 70 --seed 71717 --tasks stack_block push_into_drawer place_in_slider \\
+        unstack_block rotate_red_block_right rotate_blue_block_left
+    """
+    before = calvin_sim_corrected_2()
+    return corrected(
+        calvin_sim(),
+        start="runs/calvin_sim_corrected_2",
+        weight=0.28,
+        corrections={
+            "runs/calvin-corrections": 0.28,
+            "runs/calvin-corrections-2": 0.24,
+            "runs/calvin-corrections-3": 0.2,
+        },
+        often=dict(before.data.task_weights),
+        num_steps=2500,
+        lr=7e-4,
+    )

@@ -3,11 +3,12 @@
 volition train smoke                       about half a minute: does everything work here?
 volition demo                              records, trains `demo` for three minutes, evaluates, reports
 volition train demo_blind                  the control: the same without eyes
-volition train desk                        all 34 tasks; then desk_corrected, which learns from what it does wrong
+volition train desk                        all 34 tasks; desk_corrected and desk_corrected_2 learn from its mistakes
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from volition.backbones import TinyPaliGemma
@@ -115,17 +116,53 @@ def desk_corrected() -> Experiment:
     volition record desk --out runs/desk-stacks --learner runs/desk --episodes-per-task 70 --chains 70 --seed 31337 \\
         --tasks stack_block
     """
-    base = desk()
-    sources = (
-        SourceConfig(path="runs/desk-corrections", weight=0.25),
-        SourceConfig(path="runs/desk-turns", weight=0.15),
-        SourceConfig(path="runs/desk-stacks", weight=0.1),
+    return corrected(
+        desk(),
+        start="runs/desk",
+        weight=0.5,
+        corrections={"runs/desk-corrections": 0.25, "runs/desk-turns": 0.15, "runs/desk-stacks": 0.1},
+        often=OFTEN,
+        num_steps=4500,
     )
-    data = replace(base.data, weight=0.5, task_weights=tuple(OFTEN.items()), sources=sources)
-    return going_on(replace(base, start="runs/desk", data=data), num_steps=4500)
 
 
-def going_on(experiment: Experiment, num_steps: int) -> Experiment:
-    """From weights that are trained already: at four fifths of the learning rates, saved more often."""
-    optim = OptimConfig(lr=8e-4, backbone_lr=4e-4, warmup_steps=40)
-    return replace(experiment, loop=replace(experiment.loop, num_steps=num_steps, save_every=500, optim=optim))
+def desk_corrected_2() -> Experiment:
+    """Once more, with corrections of `desk_corrected` through what still ends its chains. Record those first:
+
+    volition record desk --out runs/desk-stacks-2 --learner runs/desk_corrected --episodes-per-task 120 --chains 100 \\
+        --tasks stack_block --seed 61337
+    volition record desk --out runs/desk-turns-2 --learner runs/desk_corrected --episodes-per-task 4 --chains 150 \\
+        --tasks push_{red,blue,pink}_block_{left,right} rotate_{red,blue,pink}_block_{left,right} --seed 62337
+    """
+    earlier = {"runs/desk-corrections": 0.13, "runs/desk-turns": 0.1, "runs/desk-stacks": 0.07}
+    return corrected(
+        desk(),
+        start="runs/desk_corrected",
+        weight=0.4,
+        corrections=earlier | {"runs/desk-stacks-2": 0.17, "runs/desk-turns-2": 0.13},
+        often=OFTEN | {"stack_block": 2.5},
+        num_steps=2800,
+    )
+
+
+def corrected(
+    experiment: Experiment,
+    *,
+    start: str,
+    weight: float,
+    corrections: Mapping[str, float],
+    often: Mapping[str, float],
+    num_steps: int,
+    lr: float = 8e-4,
+) -> Experiment:
+    """The run `start` goes on: `weight` of its windows from the demonstrations, and a share from each dataset of
+    corrections, at lower learning rates, saved more often. `often`: task -> how often it is drawn, where 1 is usual.
+    """
+    sources = tuple(SourceConfig(path=path, weight=share) for path, share in corrections.items())
+    optim = OptimConfig(lr=lr, backbone_lr=lr / 2, warmup_steps=40)
+    return replace(
+        experiment,
+        start=start,
+        data=replace(experiment.data, weight=weight, task_weights=tuple(often.items()), sources=sources),
+        loop=replace(experiment.loop, num_steps=num_steps, save_every=500, optim=optim),
+    )
