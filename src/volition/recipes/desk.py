@@ -1,7 +1,7 @@
 """Policies for the embedded simulator, from demonstrations of its scripted expert.
 
 volition train smoke                       about half a minute: does everything work here?
-volition demo                              records, trains `demo` for three minutes, evaluates, reports
+volition demo                              records, trains `demo` for some six minutes, evaluates, reports
 volition train demo_blind                  the control: the same without eyes
 volition train desk                        all 34 tasks; desk_corrected and desk_corrected_2 learn from its mistakes
 """
@@ -60,7 +60,7 @@ def demo() -> Experiment:
         backbone=TinyPaliGemma(vision_layers=4, text_layers=4, weights="volition:desk-vlm", bfloat16=True),
         head=LSTMHeadConfig(hidden=256, loss=ActionLoss(kind="l1", binary_weight=0.3)),
         loop=LoopConfig(
-            num_steps=900,
+            num_steps=1200,
             batch_size=32,
             log_every=20,
             save_every=300,
