@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -275,25 +276,22 @@ def test_a_checkpoint_whose_contract_does_not_fit_is_refused(
     assert "control_hz: 15.0 != 30.0" in capsys.readouterr().err
 
 
+OWN_PROCESS = [sys.executable, "-c", "from volition.cli import main; main()"]
+
+
 def test_a_machine_that_cannot_draw_says_what_to_install(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from volition.cli import main; main()",
-            "record",
-            "desk",
-            "--out",
-            "d",
-            "--workers",
-            "0",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "MUJOCO_GL": "disable"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    words, blind = ["record", "desk", "--out", "d", "--workers", "0"], {**os.environ, "MUJOCO_GL": "disable"}
+    done = subprocess.run(OWN_PROCESS + words, cwd=tmp_path, env=blind, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
     assert "libegl1" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_who_has_read_enough_is_no_error() -> None:
+    """`volition train smoke --help | head -1`."""
+    ours, theirs = os.pipe()
+    os.close(ours)  # nobody reads, from the beginning
+    with os.fdopen(theirs, "wb") as pipe:
+        words = ["train", "smoke", "--help"]
+        done = subprocess.run(OWN_PROCESS + words, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

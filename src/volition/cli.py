@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -143,6 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[words[0]](words[1:])
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept, and the same command goes on from there", status=130)
+    except BrokenPipeError as error:
+        if _is_heard():
+            _fail(str(error))
+        raise SystemExit(128 + signal.SIGPIPE) from error
     except (ValueError, OSError, RemoteError) as error:
         if not speaks() and type(error).__name__ != "FirstError":
             raise SystemExit(2) from error  # every rank of torchrun found the same; the first says it
@@ -150,6 +156,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (RuntimeError, ImportError):
         _fail_without_drawing()
         raise
+
+
+def _is_heard() -> bool:
+    """Whether anybody reads what we say; who piped it to `head` has read enough, and that is no error."""
+    said = select.poll()
+    said.register(sys.stdout.fileno(), 0)  # errors are told all the same
+    gone = any(event & select.POLLERR for _, event in said.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries once more at its end
+    return not gone
 
 
 def speaks() -> bool:
