@@ -134,15 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that a recipe in this folder is found and none of ours is replaced
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        tell(_overview())
-        raise SystemExit(0)
-    if words[0] not in VERBS:
-        from volition.names import suggest
-
-        _fail(f"there is no verb {words[0]!r}{suggest(words[0], VERBS)}")
     try:
-        VERBS[words[0]](words[1:])
+        _run(words)
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept, and the same command goes on from there", status=130)
     except BrokenPipeError as error:
@@ -156,6 +149,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (RuntimeError, ImportError):
         _fail_without_drawing()
         raise
+
+
+def _run(words: list[str]) -> None:
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            tell(_overview())
+        elif words[0] in VERBS:
+            VERBS[words[0]](words[1:])
+        else:
+            from volition.names import suggest
+
+            _fail(f"there is no verb {words[0]!r}{suggest(words[0], VERBS)}")
+    finally:
+        sys.stdout.flush()  # while it can still be told that nobody listens
 
 
 def _is_heard() -> bool:

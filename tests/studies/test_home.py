@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from tests.toy import ToyConfig
 from volition.config import Recording, dump
 from volition.data import lerobot_layout as layout
+from volition.envs.base import OF_RECORDING
 from volition.envs.desk.environment import DeskConfig
 from volition.envs.mobile.environment import MobileConfig
 from volition.envs.mobile.tasks import TASKS
@@ -131,3 +132,21 @@ def test_an_evaluation_takes_no_flag_that_it_would_not_heed(
     assert f"--{flag}" in shown.err
     assert f"--{flag}" not in shown.out
     assert "(default: " in shown.out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived(ToyConfig):
+    """Somebody's own environment, which completes itself when it is made."""
+
+    noise: float = field(default=0.1, metadata=OF_RECORDING)
+    rain: float = 1.0
+    twice: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "twice", self.twice + 2 * self.rain)
+
+
+def test_an_environment_is_completed_once(tmp_path: Path) -> None:
+    words = [str(tmp_path), "--env", "tests.studies.test_home:Derived", "--starts", "1", "--rain", "3"]
+    found = parse_at_home(Eval, words, "volition eval").environment
+    assert (type(found), found.rain, found.twice, found.noise) == (Derived, 3.0, 6.0, 0.1)

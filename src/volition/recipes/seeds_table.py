@@ -24,7 +24,7 @@ AUGMENTED = Augmentation(shift=0.03, brightness=0.1, contrast=0.1)
 def seeds_table() -> dict[str, Experiment]:
     """Kosmos-2 and CLIP, LSTM and MLP, with and without normalisation and augmentation, on the desk."""
     base = demo()
-    return rows_on(replace(base, loop=replace(base.loop, batch_size=16)))
+    return rows_on(replace(base, loop=replace(base.loop, num_steps=900, batch_size=16)))
 
 
 def seeds_table_mobile() -> dict[str, Experiment]:

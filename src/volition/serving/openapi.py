@@ -85,7 +85,7 @@ def _request(served: Served) -> dict[str, Any]:
                 "minimum": 0,
                 "description": "Of the last answer's actions: counted by the envelope",
             },
-            "answered": {**_NUMBER, "description": "The request of which `executed` is; the newest, if not said"},
+            "answered": {**_NUMBER, "description": "The newest request whose answer came, 0: none"},
             "settled": {
                 "type": "array",
                 "items": {"type": "array", "items": _NUMBER},

@@ -47,7 +47,7 @@ def describe(served: Served) -> dict[str, Any]:
         ],
         "cameras": {camera.name: [camera.height, camera.width, 3] for camera in served.robot.cameras},
         "state": list(served.robot.state),
-        "accepts": ["executed", *(["settled"] if continues(served) else [])],
+        "accepts": ["executed", "answered", *(["settled"] if continues(served) else [])],
         "layout": layout(served.robot),
     }
 

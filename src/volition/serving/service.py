@@ -140,8 +140,7 @@ class Service:
         executed, answered = (observations.number(message, name) for name in ("executed", "answered"))
         job = Job(observation=observation, memory=None if forget else session.memory, settled=settled)
         result = await self._ask(session, job)
-        if executed is not None:
-            session.carried_out(int(executed), answered)
+        session.carried_out(None if executed is None else int(executed), answered)
         answer = self._complete(session, observation, result, forget, observed_at)
         answer["server_timing"] = {"infer_ms": 1e3 * (time.perf_counter() - started), "policy_ms": 1e3 * result.seconds}
         return answer
@@ -187,8 +186,8 @@ class Service:
     ) -> dict[str, Any]:
         """The answer; from here on nothing can fail but the envelope, and it comes before anything is remembered."""
         fresh = forget or result.forgot or session.memory is None
-        if session.envelope is not None and forget:
-            session.envelope.forget_target()  # but not how the robot moves: it may be moving
+        if forget:
+            session.forget_target()
         actions, found = self._guarded(session, observation, result.chunk, observed_at)
         if result.forgot:
             self.metrics.fresh.add("another policy")

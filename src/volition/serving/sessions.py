@@ -70,7 +70,8 @@ class Session:
     request: int | None = None  # the newest that was answered, for clients that number them
     answer: dict[str, Any] | None = None
     observed_at: float = 0.0  # when the observation behind the answer was made
-    heard: tuple[float, Kept] | None = None  # newest answer that the robot is known to have, and the envelope after it
+    # The newest answer that the robot is known to have, and the envelope after it. None: none is known to have come.
+    heard: tuple[float | None, Kept] | None = None
     images: dict[str, np.ndarray] = field(default_factory=dict)  # newest, for the page
     actions: np.ndarray | None = None
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=200))  # seconds
@@ -87,18 +88,30 @@ class Session:
         kept = {name: getattr(self, name) for name in OF_A_REQUEST}
         return Moment(kept, None if self.envelope is None else self.envelope.kept())
 
-    def carried_out(self, executed: int, answered: float | None) -> None:
-        """Of the answer to the request `answered` so many actions, or of the newest one, where that is not said.
+    def carried_out(self, executed: int | None, answered: float | None) -> None:
+        """So many actions of the answer to the request `answered`; of the newest, where that is not said.
 
-        An answer that never reached the robot moved it no further: the one before counts, which it still had.
+        What was answered since then never reached the robot and moved it no further: it still went by the older one,
+        or where none had come (of a session that began anew, say), by none of ours. `executed` None: as was assumed.
         """
         if self.envelope is None:
             return
-        if answered is not None and answered == self.request:
-            self.heard = (answered, self.envelope.kept())
-        elif self.heard is not None and answered == self.heard[0]:
+        if answered is None or answered == self.request:
+            self.heard = (self.request, self.envelope.kept())
+        elif self.heard is None or self.heard[0] != answered:
+            self.envelope.go_back(Kept(None) if self.heard is None else self.heard[1])
+            return
+        else:
             self.envelope.go_back(self.heard[1])
-        self.envelope.executed(executed)
+        if executed is not None:
+            self.envelope.executed(executed)
+
+    def forget_target(self) -> None:
+        """Where the robot was told to be; not how it moves, for it may be moving."""
+        if self.envelope is not None:
+            self.envelope.forget_target()
+        if self.heard is not None:
+            self.heard = (self.heard[0], self.heard[1].without_target())
 
     def go_back(self, moment: Moment) -> None:
         """The request failed after all, and its actions are not sent: the robot is where it was."""

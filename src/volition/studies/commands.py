@@ -26,7 +26,7 @@ from volition.studies.output import tell, write
 class Demo:
     """Record demonstrations, train a policy, evaluate it, and write report.html.
 
-    Example:  volition demo            (four to five minutes on two cores)
+    Example:  volition demo            (seven to nine minutes on two cores with bfloat16)
               volition demo --small    (a minute or two: does every part work here?)
     """
 

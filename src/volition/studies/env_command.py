@@ -45,18 +45,22 @@ def without_recording(kind: Any) -> Any:
     fields = [field for field in dataclasses.fields(kind) if field.metadata.get("of_recording")]
     if not fields:
         return kind
+    frozen = kind.__dataclass_params__.frozen
     hints = get_type_hints(kind, include_extras=True)
     hidden = {
         "__annotations__": {field.name: Annotated[hints[field.name], tyro.conf.Suppress] for field in fields},
         **{field.name: copy.copy(field) for field in fields},
         **{name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")},
     }
-    return dataclasses.dataclass(frozen=True, kw_only=True)(type(kind.__name__, (kind,), hidden))
+    return dataclasses.dataclass(frozen=frozen, kw_only=True)(type(kind.__name__, (kind,), hidden))
 
 
 def as_kind(kind: Any, config: Any) -> Any:
-    """The same fields as an instance of `kind`."""
-    return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})
+    """The same fields as an instance of `kind`. They were checked and derived already, so that is not done again."""
+    made = object.__new__(kind)
+    for field in dataclasses.fields(config):
+        object.__setattr__(made, field.name, getattr(config, field.name))
+    return made
 
 
 def require_at_least(command: Any, **least: int) -> None:

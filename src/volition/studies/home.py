@@ -41,11 +41,11 @@ def parse_at_home(command: Any, words: Sequence[str], prog: str) -> Any:
     kind = find_env(named_env(words) if home is None else home.name)
     shown, default = without_recording(kind), None
     if home is not None:
-        own = as_kind(shown, home.env)
+        own = home.env if shown is kind else as_kind(shown, home.env)
         known = {"checkpoint": tyro.MISSING, "environment": own, "env": home.name, "recorded": home.tasks}
         default = _unchecked(command, known)
     found = parse_of_kind(command, shown, words, prog, default)
-    return dataclasses.replace(found, environment=as_kind(kind, found.environment))
+    return found if shown is kind else dataclasses.replace(found, environment=as_kind(kind, found.environment))
 
 
 def takes_paths(command: Any) -> frozenset[str]:

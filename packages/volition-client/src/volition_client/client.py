@@ -63,7 +63,7 @@ class Client:
         self._sends: _Sends | None = None
         self._open = contextlib.ExitStack()  # closes both
         self._number = 0
-        self._answered = 0  # the number of the newest request whose answer came
+        self._answered = 0  # the number of the session's newest request whose answer came; 0: none did
         self._told: dict[str, Any] = {}  # with the next request
         self.metadata: dict[str, Any] = {}
         self.session = ""
@@ -122,7 +122,7 @@ class Client:
                           from there, also where a later answer was given up on
         settled, weights  [P, A] and [P]: actions that are carried out while it thinks (weight 1) and perhaps after
         """
-        self._told = {"executed": executed, "answered": self._answered} if self.accepts("executed") else {}
+        self._told = {"executed": executed} if self.accepts("executed") else {}
         if settled is not None and self.accepts("settled"):
             self._told.update(settled=settled, weights=weights)
 
@@ -150,7 +150,8 @@ class Client:
         times = {"age": float(observation.get("age") or 0.0) + waited}
         if "time" in observation:
             times["time"] = float(observation["time"]) + waited
-        return {"request": self._number, **times}
+        answered = {"answered": self._answered} if self.accepts("answered") else {}
+        return {"request": self._number, **answered, **times}
 
     def _ask(self, data: bytes, deadline: float) -> dict[str, Any]:
         assert self._connection is not None
@@ -213,6 +214,8 @@ class Client:
         _require_same_contract(self._url, self.metadata, metadata)
         self.metadata = metadata
         self.session = str(self.metadata.get("session", ""))
+        if not self.metadata.get("resumed"):
+            self._answered = 0
         if before:
             self.reconnects += 1
             if not self.metadata.get("resumed"):

@@ -34,6 +34,10 @@ class Kept:
     last: Motion | None  # None: nothing was told yet
     planned: tuple[Motion | None, ...] = ()  # before the newest trajectory, and after each of its actions
 
+    def without_target(self) -> Kept:
+        """The next position is counted from the measured pose, however much of the trajectory was carried out."""
+        return Kept(_without_target(self.last), tuple(map(_without_target, self.planned)))
+
 
 class Envelope:
     """One robot's. `guard` is called for every action that is about to be executed, once a control step."""
@@ -160,8 +164,7 @@ class Envelope:
     def forget_target(self) -> None:
         """The next position is counted from the measured pose. How the robot moves is not forgotten."""
         with self._lock:
-            if self._last is not None:
-                self._last = replace(self._last, target=None)
+            self._last = _without_target(self._last)
 
     def _step(
         self, action: np.ndarray, pose: np.ndarray | None, ages: Ages, last: Motion | None
@@ -279,3 +282,7 @@ class Envelope:
         for one in interventions:
             self.counts[one.kind] += 1
             logger.warning("safety envelope, %s: %s", one.kind, one.text)
+
+
+def _without_target(motion: Motion | None) -> Motion | None:
+    return None if motion is None else replace(motion, target=None)
