@@ -69,7 +69,7 @@ def misdeeds(tree: ast.Module, module: str) -> Iterator[tuple[str, int]]:
             words = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
             if words.get("allow_pickle") or words.get("trust_remote_code") or words.get("shell"):
                 yield "a call that runs foreign code", line
-            if ast.unparse(node.func) == "torch.load":
+            if isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "torch.load":
                 yield "torch.load", line
 
 
