@@ -8,18 +8,17 @@ from dataclasses import replace
 import pytest
 
 from volition.envs.desk.environment import STATE_NAMES
-from volition.recipes.desk import demo_recording
+from volition.recipes.desk import DEMO_TASKS, demo_recording
 from volition.studies.demo import DemoConfig
 from volition.studies.demo_study import StudyConfig, run_study, variants
 
 pytestmark = pytest.mark.slow
-TASKS = ("open_drawer", "lift_red_block_table", "push_red_block_left")  # one of every group in the report
 
 
 def small(run) -> DemoConfig:
     config = DemoConfig.small(run)
     loop = replace(config.experiment.loop, num_steps=4, batch_size=2, log_every=2, save_every=2)
-    data = replace(config.experiment.data, recording=demo_recording(1, tasks=TASKS))
+    data = replace(config.experiment.data, recording=demo_recording(1))
     return replace(config, max_steps=6, num_films=1, experiment=replace(config.experiment, data=data, loop=loop))
 
 
@@ -30,7 +29,7 @@ def test_every_variant_is_in_the_report(tmp_path) -> None:
     page = run_study(config)
     summary = json.loads((tmp_path / "study.json").read_text())
     assert set(summary) == expected
-    assert all(line["num_episodes"] == len(TASKS) for line in summary.values())
+    assert all(line["num_episodes"] == len(DEMO_TASKS) for line in summary.values())
     assert summary["untrained-x0.00-seed0"]["steps"] == 0
     report = json.loads(page.with_name("report.json").read_text())
     assert [curve["name"] for curve in report["progress"]] == ["seed 0"]

@@ -102,7 +102,8 @@ def test_without_a_recipes_recording_the_datasets_own_note_tells(
         home = home_of([run])
         assert home is not None
         assert (home.name, home.env, home.tasks) == ("mobile", MobileConfig(space="3d"), ("left_to_red_cup",))
-    bare = made(tmp_path / "bare", replace(base, data=replace(base.data, recording=None)))
+    nowhere = replace(base.data, recording=None, path=str(tmp_path / "nowhere"))
+    bare = made(tmp_path / "bare", replace(base, data=nowhere))
     assert home_of([bare]) is None
     assert "nobody noted where this policy learned" in caplog.text
 

@@ -22,7 +22,7 @@ from volition.evaluation.suite import score_tasks, task_trials
 from volition.policy import Policy
 from volition.recipes.desk import demo, demo_recording
 from volition.studies.demo_report import build_report
-from volition.studies.eval_subject import one_thread
+from volition.studies.eval_subject import MAX_BATCH, one_thread, slots_of
 from volition.studies.output import write
 from volition.studies.recording import ensure_data
 from volition.studies.report import write_report
@@ -32,6 +32,7 @@ from volition.training.metrics import read_metrics
 
 TIMINGS = "timings.json"
 EVAL_SEED, SWAP_SEED = 900_000, 950_000  # starts that no demonstration begins from
+WORKERS = 2
 
 Say = Callable[[str, float, str], None]  # phase, share done 0..1, what is going on
 
@@ -137,13 +138,13 @@ def train_or_resume(experiment: Experiment, run: Path, say: Say) -> None:
     run_training(experiment, run, resume=bool(done), progress=show)
 
 
-def rollout_config(config: DemoConfig, experiment: Experiment) -> RolloutConfig:
+def rollout_config(config: DemoConfig, experiment: Experiment, num_trials: int) -> RolloutConfig:
     return RolloutConfig(
         chunking=Execute(steps=experiment.window.replan_steps),
         max_steps=config.max_steps,
-        num_workers=2,
-        slots_per_worker=16,
-        batch=16,
+        num_workers=WORKERS,
+        slots_per_worker=slots_of(config.recording.env, num_trials, WORKERS),
+        batch=MAX_BATCH,
     )
 
 
@@ -158,7 +159,9 @@ def evaluate_tasks(policy: Policy, config: DemoConfig, experiment: Experiment, s
         say("evaluate", len(finished) / len(trials), f"{right} of {len(finished)} done")
 
     with one_thread():
-        return evaluate(policy, config.recording.env.make, trials, rollout_config(config, experiment), hear)
+        return evaluate(
+            policy, config.recording.env.make, trials, rollout_config(config, experiment, len(trials)), hear
+        )
 
 
 def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -> list[EpisodeResult]:
@@ -167,7 +170,7 @@ def evaluate_swaps(policy: Policy, config: DemoConfig, experiment: Experiment) -
     env, tasks = config.recording.env, config.recording.record.tasks
     swapped = swap_trials(made, feasible=env.feasible, tasks=tasks)
     with one_thread():
-        return evaluate(policy, env.make, swapped, rollout_config(config, experiment))
+        return evaluate(policy, env.make, swapped, rollout_config(config, experiment, len(swapped)))
 
 
 def _trials(config: DemoConfig, num_starts: int, first_seed: int) -> list[Trial]:
