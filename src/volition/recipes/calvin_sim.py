@@ -18,10 +18,18 @@ from volition.envs.calvin.situations import TASKS
 from volition.recipes.desk import OFTEN, corrected, demo, desk
 
 IMAGE_SIZE = 96
-_LIFTS = {task: 1.2 for task in TASKS if task.startswith("lift")}
 ENV = CalvinSimConfig(
     image_sizes={"static": (IMAGE_SIZE, IMAGE_SIZE), "gripper": (IMAGE_SIZE, IMAGE_SIZE)}, more_sentences=20
 )
+
+
+# As `OFTEN`, for the later rounds of corrections.
+OFTEN_LATER = {task: 1.2 for task in TASKS if task.startswith("lift")} | {
+    "stack_block": 2.5,
+    "unstack_block": 1.2,
+    "push_into_drawer": 1.8,
+    "place_in_slider": 2.0,
+}
 
 
 def calvin_sim() -> Experiment:
@@ -72,7 +80,7 @@ def calvin_sim_corrected_2() -> Experiment:
         start="runs/calvin_sim_corrected",
         weight=0.3,
         corrections={"runs/calvin-corrections": 0.35, "runs/calvin-corrections-2": 0.35},
-        often=_LIFTS | {"stack_block": 2.5, "unstack_block": 1.2, "push_into_drawer": 1.8, "place_in_slider": 2.0},
+        often=OFTEN_LATER,
         num_steps=2000,
         lr=7e-4,
     )
@@ -85,7 +93,6 @@ def calvin_sim_corrected_3() -> Experiment:
         --episodes-per-task 20 --chains 70 --seed 71717 --tasks stack_block push_into_drawer place_in_slider \\
         unstack_block rotate_red_block_right rotate_blue_block_left
     """
-    before = calvin_sim_corrected_2()
     return corrected(
         calvin_sim(),
         start="runs/calvin_sim_corrected_2",
@@ -95,7 +102,7 @@ def calvin_sim_corrected_3() -> Experiment:
             "runs/calvin-corrections-2": 0.24,
             "runs/calvin-corrections-3": 0.2,
         },
-        often=dict(before.data.task_weights),
+        often=OFTEN_LATER,
         num_steps=2500,
         lr=7e-4,
     )

@@ -70,8 +70,8 @@ class Session:
     request: int | None = None  # the newest that was answered, for clients that number them
     answer: dict[str, Any] | None = None
     observed_at: float = 0.0  # when the observation behind the answer was made
-    # The newest answer that the robot is known to have, and the envelope after it. None: none is known to have come.
-    heard: tuple[float | None, Kept] | None = None
+    # The newest answer that the robot is known to have (None: none is), and the envelope after it.
+    heard: tuple[float | None, Kept] = (None, Kept(None))
     images: dict[str, np.ndarray] = field(default_factory=dict)  # newest, for the page
     actions: np.ndarray | None = None
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=200))  # seconds
@@ -98,11 +98,11 @@ class Session:
             return
         if answered is None or answered == self.request:
             self.heard = (self.request, self.envelope.kept())
-        elif self.heard is None or self.heard[0] != answered:
-            self.envelope.go_back(Kept(None) if self.heard is None else self.heard[1])
-            return
         else:
-            self.envelope.go_back(self.heard[1])
+            number, kept = self.heard
+            self.envelope.go_back(kept)
+            if number != answered:
+                return
         if executed is not None:
             self.envelope.executed(executed)
 
@@ -110,8 +110,8 @@ class Session:
         """Where the robot was told to be; not how it moves, for it may be moving."""
         if self.envelope is not None:
             self.envelope.forget_target()
-        if self.heard is not None:
-            self.heard = (self.heard[0], self.heard[1].without_target())
+        number, kept = self.heard
+        self.heard = (number, kept.without_target())
 
     def go_back(self, moment: Moment) -> None:
         """The request failed after all, and its actions are not sent: the robot is where it was."""

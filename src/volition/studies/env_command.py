@@ -55,14 +55,6 @@ def without_recording(kind: Any) -> Any:
     return dataclasses.dataclass(frozen=frozen, kw_only=True)(type(kind.__name__, (kind,), hidden))
 
 
-def as_kind(kind: Any, config: Any) -> Any:
-    """The same fields as an instance of `kind`. They were checked and derived already, so that is not done again."""
-    made = object.__new__(kind)
-    for field in dataclasses.fields(config):
-        object.__setattr__(made, field.name, getattr(config, field.name))
-    return made
-
-
 def require_at_least(command: Any, **least: int) -> None:
     """ValueError that names the first flag whose number is below; None is no number."""
     for name, low in least.items():

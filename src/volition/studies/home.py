@@ -18,7 +18,7 @@ import tyro
 
 from volition.envs.base import EnvConfig
 from volition.envs.table import ENVIRONMENTS, find_env
-from volition.studies.env_command import as_kind, named_env, parse_of_kind, without_recording
+from volition.studies.env_command import named_env, parse_of_kind, without_recording
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ def parse_at_home(command: Any, words: Sequence[str], prog: str) -> Any:
     kind = find_env(named_env(words) if home is None else home.name)
     shown, default = without_recording(kind), None
     if home is not None:
-        own = home.env if shown is kind else as_kind(shown, home.env)
+        own = _as_kind(shown, home.env)
         known = {"checkpoint": tyro.MISSING, "environment": own, "env": home.name, "recorded": home.tasks}
         default = _unchecked(command, known)
     found = parse_of_kind(command, shown, words, prog, default)
-    return found if shown is kind else dataclasses.replace(found, environment=as_kind(kind, found.environment))
+    return dataclasses.replace(found, environment=_as_kind(kind, found.environment))
 
 
 def takes_paths(command: Any) -> frozenset[str]:
@@ -110,6 +110,13 @@ def _allowed(words: Sequence[str]) -> Iterator[str]:
             yield word
         elif word.startswith("--allow="):
             yield word.removeprefix("--allow=")
+
+
+def _as_kind(kind: Any, config: Any) -> Any:
+    """The same fields as an instance of `kind`. They were checked and derived already, so that is not done again."""
+    if type(config) is kind:
+        return config
+    return _unchecked(kind, {field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
 
 
 def _unchecked(kind: Any, known: dict[str, Any]) -> Any:

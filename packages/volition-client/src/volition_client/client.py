@@ -214,11 +214,12 @@ class Client:
         _require_same_contract(self._url, self.metadata, metadata)
         self.metadata = metadata
         self.session = str(self.metadata.get("session", ""))
-        if not self.metadata.get("resumed"):
+        anew = not self.metadata.get("resumed")
+        if anew:
             self._answered = 0
         if before:
             self.reconnects += 1
-            if not self.metadata.get("resumed"):
+            if anew:
                 self.fresh_starts += 1
                 logger.warning("%s does not know the session any more: the policy begins anew", self._url)
 
